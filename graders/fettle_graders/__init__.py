@@ -1,0 +1,1 @@
+"""Graders: the rules that turn one completion into a score."""

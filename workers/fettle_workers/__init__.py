@@ -1,0 +1,1 @@
+"""The data plane: what trains, samples and serves."""

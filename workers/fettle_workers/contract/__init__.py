@@ -1,0 +1,1 @@
+"""What crosses the boundary between control plane, supervisor and trainer: pydantic models only."""
