@@ -16,8 +16,8 @@ class GraderMetrics(Frozen):
     type: str
     train_reward_mean: float | None = None
     valid_reward_mean: float | None = None
-    train_errors: dict[str, int] = {}
-    valid_errors: dict[str, int] = {}
+    train_errors: dict[str, int] = Field(default_factory=dict)
+    valid_errors: dict[str, int] = Field(default_factory=dict)
     train_latency_s_mean: float | None = None
     valid_latency_s_mean: float | None = None
 
