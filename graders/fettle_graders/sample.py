@@ -1,0 +1,65 @@
+"""One completion as graders see it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fettle_graders.errors import GradeFailure
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = _Unset()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion.
+
+    Attributes:
+        output_text: the answer, without the thinking.
+        output_reasoning: the thinking, if the model thinks.
+        output_json: the parsed answer; left out, `output_text` is parsed when a grader asks for it.
+        output_tools: the message's tool calls.
+        choices: the whole list of choices of the chat completion.
+    """
+
+    output_text: str
+    output_reasoning: str | None = None
+    output_json: Any = UNSET  # any JSON value, and None is one
+    output_tools: list[Any] | None = None
+    choices: list[Any] | None = None
+
+    def parsed_json(self) -> Any:
+        """The answer as a JSON value.
+
+        Raises:
+            GradeFailure: `sample_parse_error`, the text is not JSON (RFC 8259: no NaN, no Infinity), or holds a
+                number or a nesting that Python cannot hold.
+        """
+        if self.output_json is not UNSET:
+            return self.output_json
+        try:
+            return json.loads(self.output_text, parse_constant=_refuse_constant, parse_float=_finite_float)
+        except (ValueError, RecursionError) as error:
+            start = self.output_text[:60]
+            raise GradeFailure(
+                "sample_parse_error", f"sample.output_json: the output {start!r} is not valid JSON: {error}"
+            ) from error
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:40]} is out of range")
+    return value
