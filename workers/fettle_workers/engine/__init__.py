@@ -1,0 +1,1 @@
+"""The training library: torch only. It receives its collaborators as arguments."""

@@ -1,0 +1,428 @@
+"""Sampling with torch: one decode loop for training, evaluation and serving. Token ids in, token ids out.
+
+`Decoder` holds a batch of running completions: `admit` adds some, `step` gives each one token. `TorchSampler.sample`
+runs it to the end for many prompts; the model server runs it with requests that come and go.
+
+Letters in shapes: B running rows, S stop ids, M tokens made so far, T columns of the cache, V vocabulary, P prompts.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fettle_workers.engine.draw import draw, process, uniforms
+from fettle_workers.engine.model import Policy
+from fettle_workers.engine.slots import Slots, has_recurrent_state
+
+FinishReason = Literal["stop", "length"]
+LogitsEdit = Callable[[Tensor], Tensor]  # [V] fp32 -> [V]; must not write to its argument
+
+NUM_SLOTS = 256
+_PREFILL_TOKENS = 16_384  # padded tokens of one prompt pass
+_FUSED_WEIGHTS = 100_000_000  # largest number of adapted weights that is worth a merged copy
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """`stop_ids` None means the model's own end-of-turn ids. A stop id is the last id of the completion it ends."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop_ids: frozenset[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {self.max_new_tokens}, expected at least 1")
+        if self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise ValueError(f"temperature {self.temperature} must be >= 0 and top_p {self.top_p} in (0, 1]")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion per seed; the prompt is read once for all of them. `params` overrides the call's."""
+
+    prompt_ids: tuple[int, ...]
+    seeds: tuple[int, ...]
+    params: SamplingParams | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """`logprobs` are those of the distribution sampled from (temperature and top_p applied), one per id.
+
+    At temperature 0 they are the model's own.
+    """
+
+    request_index: int
+    sample_index: int
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+
+
+@dataclass(eq=False)
+class Row:
+    """One running completion. `edit` may change the logits before each draw (penalties, a grammar)."""
+
+    prompt_ids: tuple[int, ...]
+    seed: int
+    params: SamplingParams
+    edit: LogitsEdit | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step made. All sequences are parallel to `rows`; `logits_BV` are the model's, before any processing."""
+
+    rows: list[Row]
+    ids: list[int]
+    logprobs: list[float]
+    finish_reasons: list[FinishReason | None]
+    logits_BV: Tensor
+
+
+@dataclass
+class _Batch:
+    """The state of the running rows; every tensor's first dimension is B."""
+
+    rows: list[Row]
+    slots: Slots
+    logits_BV: Tensor  # of the next token
+    first_column_B: Tensor  # first used column of the cache
+    position_B: Tensor  # of the next token in its sequence
+    num_made_B: Tensor
+    seeds_B: np.ndarray
+    temperature_B: Tensor
+    top_p_B: Tensor
+    max_new_B: Tensor
+    stop_ids_BS: Tensor
+    num_columns: int
+    alive: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
+
+
+class Decoder:
+    """A batch of running completions of one policy.
+
+    The adapter is read when the decoder is built if the model is small (its weights are then merged with a copy of
+    the base's, which saves a quarter of the time), and at every step otherwise: build a decoder per adapter version.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._model = policy.base
+        self._device = policy.device
+        self._pads_prompts = not has_recurrent_state(self._model.config)
+        arguments = inspect.signature(self._model.forward).parameters
+        self._cache_argument = "past_key_values" if "past_key_values" in arguments else "cache_params"
+        self._has_positions = "position_ids" in arguments
+        self._weights = _merged_weights(policy)
+        self._batch: _Batch | None = None
+
+    @property
+    def num_running(self) -> int:
+        return 0 if self._batch is None else int(self._batch.alive.sum())
+
+    @torch.inference_mode()
+    def admit(self, rows: Sequence[Row]) -> None:
+        """Read the prompts of new rows, equal ones once, and add the rows to the batch."""
+        for chunk in self._prefill_chunks(rows):
+            fresh = self._prefill(chunk)
+            self._batch = fresh if self._batch is None else _joined(self._batch, fresh)
+
+    @torch.inference_mode()
+    def step(self) -> Step:
+        """Draw one token for every running row and read it. Rows that finish leave the batch."""
+        batch = self._batch
+        assert batch is not None, "no rows: call admit first"
+        logits_BV = batch.logits_BV
+        ids_B, logprobs_B = _draw_tokens(batch)
+        batch.num_made_B += 1
+        stopped_B = (ids_B[:, None] == batch.stop_ids_BS).any(1)
+        finished_B = stopped_B | (batch.num_made_B >= batch.max_new_B)
+        state = torch.stack([ids_B, stopped_B.long(), finished_B.long()]).cpu().numpy()
+        made = batch.alive.copy()
+        result = _step_of(batch, state, logprobs_B, logits_BV, made)
+        batch.alive &= state[2] == 0
+        self._compact(ids_B)
+        return result
+
+    def drop(self, rows: Iterable[Row]) -> None:
+        """Take rows out of the batch without finishing them; rows that are no longer in it are ignored."""
+        gone = set(map(id, rows))
+        if self._batch is not None and gone:
+            self._batch.alive &= np.array([id(row) not in gone for row in self._batch.rows])
+            if not self._batch.alive.any():
+                self._batch = None
+
+    def _compact(self, ids_B: Tensor) -> None:
+        """Drop the finished rows when they are many or all, then read the drawn tokens of the others.
+
+        Taking rows out copies the cache, which costs about a step of a small model, so a few dead rows are carried.
+        """
+        batch = self._batch
+        num_alive = int(batch.alive.sum())
+        if num_alive == 0:
+            self._batch = None
+            return
+        if num_alive <= 0.875 * len(batch.rows):
+            kept = torch.as_tensor(np.flatnonzero(batch.alive), device=self._device)
+            ids_B = ids_B[kept]
+            batch = self._batch = _selected(batch, kept)
+        batch.logits_BV = self._read(batch, ids_B)
+
+    def _read(self, batch: _Batch, ids_B: Tensor) -> Tensor:
+        """Logits after one more token per row, [B, V] fp32."""
+        batch.num_columns += 1
+        inputs: dict[str, Tensor] = {}
+        if self._has_positions:
+            inputs["position_ids"] = batch.position_B[:, None]
+            if bool(batch.first_column_B.any()):
+                columns = torch.arange(batch.num_columns, device=self._device)
+                inputs["attention_mask"] = (columns >= batch.first_column_B[:, None]).long()
+        logits_BV = self._forward(ids_B[:, None], batch.slots, inputs)
+        batch.position_B += 1
+        return logits_BV
+
+    def _forward(self, ids: Tensor, slots: Slots, inputs: dict[str, Tensor]) -> Tensor:
+        with self._weights():
+            output = self._model(
+                input_ids=ids, use_cache=True, logits_to_keep=1, **{self._cache_argument: slots}, **inputs
+            )
+        return output.logits[:, -1].float()
+
+    def _prefill_chunks(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """Cut rows into passes of bounded size; of equal prompt length when padding would change the state."""
+        ordered = sorted(rows, key=lambda row: (len(row.prompt_ids), row.prompt_ids)) if rows else []
+        chunk: list[Row] = []
+        prompts: set[tuple[int, ...]] = set()
+        for row in ordered:
+            size = len(row.prompt_ids)
+            if size == 0:
+                raise ValueError("a prompt has no tokens; expected at least one")
+            too_large = (len(prompts | {row.prompt_ids})) * size > _PREFILL_TOKENS
+            unequal = not self._pads_prompts and chunk and size != len(chunk[0].prompt_ids)
+            if chunk and (too_large or unequal):
+                yield chunk
+                chunk, prompts = [], set()
+            chunk.append(row)
+            prompts.add(row.prompt_ids)
+        if chunk:
+            yield chunk
+
+    def _prefill(self, rows: list[Row]) -> _Batch:
+        prompts = list(dict.fromkeys(row.prompt_ids for row in rows))
+        longest = max(map(len, prompts))
+        ids = np.zeros((len(prompts), longest), np.int64)
+        for index, prompt in enumerate(prompts):
+            ids[index, longest - len(prompt) :] = prompt
+        first_column_P = torch.tensor([longest - len(prompt) for prompt in prompts], device=self._device)
+        inputs = {}
+        if self._has_positions and bool(first_column_P.any()):
+            mask = (torch.arange(longest, device=self._device) >= first_column_P[:, None]).long()
+            inputs = {"attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp_min(0)}
+        slots = Slots(self._model.config)
+        logits_PV = self._forward(torch.as_tensor(ids, device=self._device), slots, inputs)
+        where = {prompt: index for index, prompt in enumerate(prompts)}
+        of_row = torch.tensor([where[row.prompt_ids] for row in rows], device=self._device)
+        if len(rows) > len(prompts):
+            slots.select(of_row)
+        return _fresh_batch(
+            rows, slots, logits_PV[of_row], first_column_P[of_row], longest, self.policy.chat.eos_ids, self._device
+        )
+
+
+class TorchSampler:
+    """Samples from a policy in this process. At most `num_slots` completions run at once; finished ones make room."""
+
+    def __init__(self, policy: Policy, *, num_slots: int = NUM_SLOTS) -> None:
+        self.policy = policy
+        self.num_slots = num_slots
+
+    def sample(self, requests: Sequence[Request], params: SamplingParams) -> Iterator[Completion]:
+        """Completions of all requests, each as soon as it finishes.
+
+        The iterator samples while it is iterated. The adapter must not change, nor be turned on or off, before its end.
+        """
+        waiting = [
+            (Row(request.prompt_ids, seed, request.params or params), request_index, sample_index)
+            for request_index, request in enumerate(requests)
+            for sample_index, seed in enumerate(request.seeds)
+        ]
+        waiting.reverse()
+        if not waiting:
+            return
+        decoder = Decoder(self.policy)
+        running: dict[int, _Running] = {}
+        while waiting or running:
+            room = self.num_slots - len(running)
+            # Reading prompts interrupts everybody, so wait until a good part of the slots is free.
+            if waiting and room >= min(len(waiting), max(1, self.num_slots // 4)):
+                admitted = [waiting.pop() for _ in range(min(room, len(waiting)))]
+                running |= {id(row): _Running(row, request, sample) for row, request, sample in admitted}
+                decoder.admit([row for row, _, _ in admitted])
+            yield from _collect(decoder.step(), running)
+
+
+@dataclass
+class _Running:
+    row: Row
+    request_index: int
+    sample_index: int
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+def _collect(step: Step, running: dict[int, _Running]) -> Iterator[Completion]:
+    for row, token, logprob, reason in zip(step.rows, step.ids, step.logprobs, step.finish_reasons, strict=True):
+        entry = running[id(row)]
+        entry.ids.append(token)
+        entry.logprobs.append(logprob)
+        if reason is not None:
+            del running[id(row)]
+            yield Completion(entry.request_index, entry.sample_index, tuple(entry.ids), tuple(entry.logprobs), reason)
+
+
+def _step_of(batch: _Batch, state: np.ndarray, logprobs_B: Tensor, logits_BV: Tensor, made: np.ndarray) -> Step:
+    ids, stopped, finished = state.tolist()
+    logprobs = logprobs_B.tolist()
+    reasons: list[FinishReason | None] = [
+        ("stop" if stop else "length") if end else None for stop, end in zip(stopped, finished, strict=True)
+    ]
+    if made.all():
+        return Step(list(batch.rows), ids, logprobs, reasons, logits_BV)
+    keep = np.flatnonzero(made).tolist()
+    return Step(
+        rows=[batch.rows[i] for i in keep],
+        ids=[ids[i] for i in keep],
+        logprobs=[logprobs[i] for i in keep],
+        finish_reasons=[reasons[i] for i in keep],
+        logits_BV=logits_BV[keep],
+    )
+
+
+def _draw_tokens(batch: _Batch) -> tuple[Tensor, Tensor]:
+    """Ids and logprobs [B] of the next tokens."""
+    logits_BV = batch.logits_BV
+    if any(row.edit for row in batch.rows):
+        edited = [
+            row.edit(logits) if row.edit and alive else logits
+            for row, logits, alive in zip(batch.rows, logits_BV, batch.alive, strict=True)
+        ]
+        logits_BV = torch.stack(edited)
+    top_p_B = batch.top_p_B if bool((batch.top_p_B < 1).any()) else None
+    logprobs_BV = process(logits_BV, batch.temperature_B, top_p_B)
+    numbers = uniforms(batch.seeds_B, batch.num_made_B.cpu().numpy().astype(np.uint64))
+    ids_B = draw(logprobs_BV, torch.as_tensor(numbers, device=logits_BV.device))
+    greedy_B = batch.temperature_B == 0
+    if bool(greedy_B.any()):
+        ids_B = torch.where(greedy_B, logits_BV.argmax(-1), ids_B)
+    return ids_B, logprobs_BV.gather(1, ids_B[:, None])[:, 0]
+
+
+def _fresh_batch(
+    rows: list[Row],
+    slots: Slots,
+    logits_BV: Tensor,
+    first_column_B: Tensor,
+    num_columns: int,
+    eos_ids: frozenset[int],
+    device: torch.device,
+) -> _Batch:
+    stops = [sorted(eos_ids if row.params.stop_ids is None else row.params.stop_ids) for row in rows]
+    width = max(1, *map(len, stops))
+    return _Batch(
+        rows=list(rows),
+        slots=slots,
+        logits_BV=logits_BV,
+        first_column_B=first_column_B,
+        position_B=torch.tensor([len(row.prompt_ids) for row in rows], device=device),
+        num_made_B=torch.zeros(len(rows), dtype=torch.long, device=device),
+        seeds_B=np.array([row.seed % 2**64 for row in rows], dtype=np.uint64),
+        temperature_B=torch.tensor([row.params.temperature for row in rows], device=device),
+        top_p_B=torch.tensor([row.params.top_p for row in rows], dtype=torch.float64, device=device),
+        max_new_B=torch.tensor([row.params.max_new_tokens for row in rows], device=device),
+        stop_ids_BS=torch.tensor([ids + [-1] * (width - len(ids)) for ids in stops], device=device),
+        num_columns=num_columns,
+        alive=np.ones(len(rows), bool),
+    )
+
+
+_ROW_TENSORS = ("logits_BV", "position_B", "num_made_B", "temperature_B", "top_p_B", "max_new_B")
+
+
+def _selected(batch: _Batch, kept: Tensor) -> _Batch:
+    """Only the kept rows, and no column that none of them uses."""
+    numbers = kept.cpu().numpy()
+    first_column_B = batch.first_column_B[kept]
+    trim = int(first_column_B.min())
+    batch.slots.select(kept, first_column=trim)
+    return _Batch(
+        rows=[batch.rows[i] for i in numbers.tolist()],
+        slots=batch.slots,
+        first_column_B=first_column_B - trim,
+        seeds_B=batch.seeds_B[numbers],
+        stop_ids_BS=batch.stop_ids_BS[kept],
+        num_columns=batch.num_columns - trim,
+        alive=batch.alive[numbers],
+        **{name: getattr(batch, name)[kept] for name in _ROW_TENSORS},
+    )
+
+
+def _joined(first: _Batch, second: _Batch) -> _Batch:
+    """The rows of both, aligned on the newest column. The running rows first lose what no live one needs."""
+    if not first.alive.all():
+        first = _selected(first, torch.as_tensor(np.flatnonzero(first.alive), device=first.logits_BV.device))
+    length = max(first.num_columns, second.num_columns)
+    width = max(first.stop_ids_BS.shape[1], second.stop_ids_BS.shape[1])
+    both = (first, second)
+    first.slots.join(second.slots)
+    return _Batch(
+        rows=first.rows + second.rows,
+        slots=first.slots,
+        first_column_B=torch.cat([part.first_column_B + length - part.num_columns for part in both]),
+        seeds_B=np.concatenate([part.seeds_B for part in both]),
+        stop_ids_BS=torch.cat(
+            [nn.functional.pad(part.stop_ids_BS, (0, width - part.stop_ids_BS.shape[1]), value=-1) for part in both]
+        ),
+        num_columns=length,
+        alive=np.concatenate([part.alive for part in both]),
+        **{name: torch.cat([getattr(part, name) for part in both]) for name in _ROW_TENSORS},
+    )
+
+
+def _merged_weights(policy: Policy) -> Callable[[], AbstractContextManager[None]]:
+    """A context in which the model computes with base and adapter merged, where that is exact enough and worth it.
+
+    Merging copies; the base's own tensors are put back untouched. Not done in bf16, where a merged weight is rounded.
+    """
+    layers = list(policy.lora_layers.values())
+    bases = [layer.get_base_layer() for layer in layers]
+    total = sum(base.weight.numel() for base in bases)
+    exact = all(base.weight.dtype == torch.float32 for base in bases)
+    if policy.adapter_is_off or total > _FUSED_WEIGHTS or not exact:
+        return nullcontext
+    originals = [base.weight.data for base in bases]
+    with torch.no_grad():
+        merged = [layer.get_base_layer().weight + layer.get_delta_weight("default") for layer in layers]
+
+    @contextmanager
+    def active() -> Iterator[None]:
+        with policy.reference():
+            for base, weight in zip(bases, merged, strict=True):
+                base.weight.data = weight
+            try:
+                yield
+            finally:
+                for base, weight in zip(bases, originals, strict=True):
+                    base.weight.data = weight
+
+    return active
