@@ -1,0 +1,1 @@
+"""Files and uploads, and whether their rows can train a model."""

@@ -1,0 +1,1 @@
+"""The grader endpoints: validate one, run one."""
