@@ -1,0 +1,116 @@
+"""The asynchronous twin of `resources`: the same requests, awaited."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from openai import AsyncAPIResponse, HttpxBinaryResponseContent
+from openai.pagination import AsyncCursorPage
+
+from fettle import graders
+from fettle.archive import extract
+from fettle.async_jobs import AsyncFineTuneJob
+from fettle.requests import STREAM_HEADERS, path, rollout_query
+from fettle.results import FileReport, GraderResult, Rollout, Selection
+
+if TYPE_CHECKING:
+    from fettle.client import AsyncFettle
+
+
+class AsyncFettleResources:
+    """`client.fettle`."""
+
+    def __init__(self, client: AsyncFettle) -> None:
+        self._client = client
+        self.files = AsyncFileResources(client)
+        self.graders = AsyncGraderResources(client)
+        self.models = AsyncModelResources(client)
+
+    async def job(self, job_id: str) -> AsyncFineTuneJob:
+        """Take up a job by its id."""
+        return AsyncFineTuneJob(self._client, await self._client.fine_tuning.jobs.retrieve(job_id))
+
+    async def selection(self, job_id: str) -> Selection | None:
+        """Which checkpoint was delivered and why; None before the job ends."""
+        return (await self.job(job_id)).best
+
+    async def rollouts(self, job_id: str, *, step: int | None = None, limit: int = 20) -> list[Rollout]:
+        """Stored completions of a job with their grades, at most `limit`."""
+        pages = self._client.get_api_list(
+            path("jobs", job_id, "rollouts"),
+            model=Rollout,
+            page=AsyncCursorPage[Rollout],
+            options={"params": rollout_query(step, min(limit, 100))},
+        )
+        found: list[Rollout] = []
+        async for rollout in pages:
+            found.append(rollout)
+            if len(found) >= limit:
+                break
+        return found
+
+
+class AsyncFileResources:
+    """`client.fettle.files`."""
+
+    def __init__(self, client: AsyncFettle) -> None:
+        self._client = client
+
+    async def validation(self, file_id: str) -> FileReport:
+        """What the server found in a file, grouped by cause."""
+        return await self._client.get(path("files", file_id, "validation"), cast_to=FileReport)
+
+
+class AsyncGraderResources:
+    """`client.fettle.graders`: the wire's alpha endpoints, whatever shape the grader is given in."""
+
+    def __init__(self, client: AsyncFettle) -> None:
+        self._client = client
+
+    async def validate(self, grader: Mapping[str, Any] | str | Path) -> dict[str, Any]:
+        """The grader as the server understands it."""
+        body = {"grader": graders.load(grader)}
+        answer = await self._client.post("/fine_tuning/alpha/graders/validate", cast_to=object, body=body)
+        return cast(dict[str, Any], cast(dict[str, Any], answer)["grader"])
+
+    async def run(
+        self, grader: Mapping[str, Any] | str | Path, *, answer: str, item: Mapping[str, Any] | None = None
+    ) -> GraderResult:
+        """Grade one answer. A grader that fails says so in `metadata["errors"]`, with reward 0."""
+        body = {"grader": graders.load(grader), "model_sample": answer, "item": dict(item or {})}
+        return await self._client.post("/fine_tuning/alpha/graders/run", cast_to=GraderResult, body=body)
+
+
+class AsyncModelResources:
+    """`client.fettle.models`."""
+
+    def __init__(self, client: AsyncFettle) -> None:
+        self._client = client
+
+    async def download(self, model: str, directory: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a tuned model's adapter (a plain PEFT folder) into `directory` and return it.
+
+        Raises:
+            DownloadRefused: files are in the way and `overwrite` is off, or the archive is unsafe.
+        """
+        target = Path(directory)
+        # With this header the official client hands over the open response instead of reading it whole.
+        response = cast(
+            AsyncAPIResponse[HttpxBinaryResponseContent],
+            await self._client.get(
+                path("models", model, "adapter"),
+                cast_to=HttpxBinaryResponseContent,
+                options={"headers": STREAM_HEADERS},
+            ),
+        )
+        try:
+            with tempfile.TemporaryFile() as archive:
+                async for chunk in response.iter_bytes(1 << 20):
+                    archive.write(chunk)
+                extract(archive, target, overwrite=overwrite)
+        finally:
+            await response.close()
+        return target

@@ -1,0 +1,112 @@
+"""What hangs at `client.fettle`: the resources below `/v1/fettle`, in the conventions of the official client."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from openai import APIResponse, HttpxBinaryResponseContent
+from openai.pagination import SyncCursorPage
+
+from fettle import graders
+from fettle.archive import extract
+from fettle.jobs import FineTuneJob
+from fettle.requests import STREAM_HEADERS, path, rollout_query
+from fettle.results import FileReport, GraderResult, Rollout, Selection
+
+if TYPE_CHECKING:
+    from fettle.client import Fettle
+
+
+class FettleResources:
+    """`client.fettle`."""
+
+    def __init__(self, client: Fettle) -> None:
+        self._client = client
+        self.files = FileResources(client)
+        self.graders = GraderResources(client)
+        self.models = ModelResources(client)
+
+    def job(self, job_id: str) -> FineTuneJob:
+        """Take up a job by its id."""
+        return FineTuneJob(self._client, self._client.fine_tuning.jobs.retrieve(job_id))
+
+    def selection(self, job_id: str) -> Selection | None:
+        """Which checkpoint was delivered and why; None before the job ends."""
+        return self.job(job_id).best
+
+    def rollouts(self, job_id: str, *, step: int | None = None, limit: int = 20) -> list[Rollout]:
+        """Stored completions of a job with their grades, at most `limit`."""
+        pages = self._client.get_api_list(
+            path("jobs", job_id, "rollouts"),
+            model=Rollout,
+            page=SyncCursorPage[Rollout],
+            options={"params": rollout_query(step, min(limit, 100))},
+        )
+        return list(islice(pages, limit))
+
+
+class FileResources:
+    """`client.fettle.files`."""
+
+    def __init__(self, client: Fettle) -> None:
+        self._client = client
+
+    def validation(self, file_id: str) -> FileReport:
+        """What the server found in a file, grouped by cause."""
+        return self._client.get(path("files", file_id, "validation"), cast_to=FileReport)
+
+
+class GraderResources:
+    """`client.fettle.graders`: the wire's alpha endpoints, whatever shape the grader is given in."""
+
+    def __init__(self, client: Fettle) -> None:
+        self._client = client
+
+    def validate(self, grader: Mapping[str, Any] | str | Path) -> dict[str, Any]:
+        """The grader as the server understands it."""
+        body = {"grader": graders.load(grader)}
+        answer = self._client.post("/fine_tuning/alpha/graders/validate", cast_to=object, body=body)
+        return cast(dict[str, Any], cast(dict[str, Any], answer)["grader"])
+
+    def run(
+        self, grader: Mapping[str, Any] | str | Path, *, answer: str, item: Mapping[str, Any] | None = None
+    ) -> GraderResult:
+        """Grade one answer. A grader that fails says so in `metadata["errors"]`, with reward 0."""
+        body = {"grader": graders.load(grader), "model_sample": answer, "item": dict(item or {})}
+        return self._client.post("/fine_tuning/alpha/graders/run", cast_to=GraderResult, body=body)
+
+
+class ModelResources:
+    """`client.fettle.models`."""
+
+    def __init__(self, client: Fettle) -> None:
+        self._client = client
+
+    def download(self, model: str, directory: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a tuned model's adapter (a plain PEFT folder) into `directory` and return it.
+
+        Raises:
+            DownloadRefused: files are in the way and `overwrite` is off, or the archive is unsafe.
+        """
+        target = Path(directory)
+        # With this header the official client hands over the open response instead of reading it whole.
+        response = cast(
+            APIResponse[HttpxBinaryResponseContent],
+            self._client.get(
+                path("models", model, "adapter"),
+                cast_to=HttpxBinaryResponseContent,
+                options={"headers": STREAM_HEADERS},
+            ),
+        )
+        try:
+            with tempfile.TemporaryFile() as archive:
+                for chunk in response.iter_bytes(1 << 20):
+                    archive.write(chunk)
+                extract(archive, target, overwrite=overwrite)
+        finally:
+            response.close()
+        return target
