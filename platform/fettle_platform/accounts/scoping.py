@@ -1,8 +1,8 @@
 """The scope of a request, and the manager through which every query passes.
 
 Usage in a model:  `class Job(ProjectScoped): ...`, which brings `project` and `objects`.
-Usage in a selector:  `Job.objects.for_project(scope)`, and `.fetch(public_id, kind="fine-tuning job")` for one row, which
-raises `NotFound` for another project's object exactly as for one that never was. `request.auth` is the `Scope`.
+Usage in a selector:  `Job.objects.for_project(scope)`, and `.fetch(public_id, kind="fine-tuning job")` for one row,
+which raises `NotFound` for another project's object exactly as for one that never was. `request.auth` is the `Scope`.
 """
 
 from __future__ import annotations

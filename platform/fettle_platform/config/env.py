@@ -1,4 +1,4 @@
-"""Every environment variable of the control plane, typed, read once. Nothing else in the platform reads the environment.
+"""Every environment variable of the control plane, typed, read once; nothing else here reads the environment.
 
 Code below `config` sees the result as `django.conf.settings.FETTLE`.
 """
@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _MB = 1024 * 1024
 _REFUSED_BROKERS = {
-    "filesystem": "it loses messages: a message is removed from disk when it is received, and files are read half-written",
+    "filesystem": "it loses messages: a file is removed when it is received, and read while half-written",
     "sqla": "it loses messages: a message whose worker died is never delivered again",
     "sqlalchemy": "it loses messages: a message whose worker died is never delivered again",
 }
@@ -135,7 +135,8 @@ class Env(BaseSettings):
             self.temporary_dir.mkdir(exist_ok=True)
         except OSError as error:
             raise EnvironmentInvalid(
-                f"FETTLE_DATA_DIR: cannot use the folder {self.data_dir}: {error.strerror}; name a folder that can be written"
+                f"FETTLE_DATA_DIR: cannot use the folder {self.data_dir}: {error.strerror}; "
+                "name a folder that can be written"
             ) from error
 
     def resolved_secret_key(self) -> str:

@@ -1,6 +1,6 @@
 """The errors a caller can meet, and the one place where an exception becomes a status code and the error envelope.
 
-Usage: `raise InvalidRequest("seed is -1; expected 0 to 2147483647", param="seed")` anywhere; never build a 4xx response.
+Usage: `raise InvalidRequest("seed is -1; expected 0 to 2147483647", param="seed")` anywhere, never a built response.
 A pydantic error of user input: `raise invalid_from_pydantic(error, "method.reinforcement") from None`.
 
 Status 409 is only for duplicates in flight (`InFlight`): the official client retries it, so a wrong state is a 400.
@@ -14,10 +14,11 @@ from typing import Any
 
 from django.core import exceptions as django_errors
 from django.http import Http404
-from fettle_workers.store import StoreUnavailable
 from pydantic import ValidationError as PydanticError
 from rest_framework import exceptions as drf_errors
 from rest_framework.response import Response
+
+from fettle_workers.store import StoreUnavailable
 
 log = logging.getLogger(__name__)
 

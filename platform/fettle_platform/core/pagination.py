@@ -1,6 +1,6 @@
 """Cursor pages as the official client walks them.
 
-Usage: `return Response(paginate(request, selectors.job_list(request.auth), job_to_wire, default_limit=20, max_limit=100))`
+Usage: `Response(paginate(request, selectors.job_list(request.auth), job_to_wire, default_limit=20, max_limit=100))`
 and `parameters=page_parameters(20, 100)` in the view's `extend_schema`.
 """
 

@@ -1,4 +1,4 @@
-"""JSON as both the API and the dataset reader accept it: what the standard says, and nothing that breaks later layers."""
+"""JSON as both the API and the dataset reader accept it: the standard, and nothing that breaks later layers."""
 
 from __future__ import annotations
 
