@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+Flag = Literal[
+    "formula_parse_error",
+    "sample_parse_error",
+    "truncated_observation_error",
+    "unresponsive_reward_error",
+    "invalid_variable_error",
+    "other_error",
+    "python_grader_server_error",
+    "python_grader_runtime_error",
+    "model_grader_server_error",
+    "model_grader_refusal_error",
+    "model_grader_parse_error",
+]
+
 
 class GraderError(Exception):
     """Root of the library's exceptions."""
@@ -41,7 +57,7 @@ class FormulaError(GraderError, ArithmeticError):
 class GradeFailure(GraderError):
     """One completion could not be graded. `flag` is the field of `GradeErrors` to raise; never a score of 0."""
 
-    def __init__(self, flag: str, message: str) -> None:
+    def __init__(self, flag: Flag, message: str) -> None:
         super().__init__(message)
-        self.flag = flag
+        self.flag: Flag = flag
         self.message = message

@@ -42,9 +42,14 @@ _BINARY: dict[str, tuple[int, Callable[[float, float], float]]] = {
     "^": (4, _power),
 }
 _UNARY_PRECEDENCE = 3
-_TOKEN = re.compile(
-    r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[^\W\d]\w*)|(?P<symbol>\*\*|[-+*/^(),])"
-)
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NAME = r"[^\W\d]\w*"
+_TOKEN = re.compile(rf"(?P<number>{_NUMBER})|(?P<name>{_NAME})|(?P<symbol>\*\*|[-+*/^(),])")
+
+
+def is_variable_name(name: str) -> bool:
+    """Whether a grader of this name can be used in a formula."""
+    return re.fullmatch(_NAME, name) is not None and name not in FUNCTIONS
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from pydantic import (
 )
 
 from fettle_graders.errors import GradeFailure, GraderSpecError
-from fettle_graders.formula import FUNCTIONS, parse_formula
+from fettle_graders.formula import FUNCTIONS, is_variable_name, parse_formula
 from fettle_graders.sample import Sample
 from fettle_graders.template import MAX_TEMPLATE_CHARS, Template, parse_template, resolve
 
@@ -301,13 +301,11 @@ class MultiSpec(_Grader):
     @classmethod
     def _usable_names(cls, graders: dict[str, SingleGraderSpec]) -> dict[str, SingleGraderSpec]:
         for name in graders:
-            if not name.isidentifier():
+            if not is_variable_name(name):
                 raise ValueError(
-                    f"{name!r} cannot be a variable of calculate_output; use letters, digits and underscores, "
-                    "beginning with a letter"
+                    f"{name!r} cannot be a variable of calculate_output; use letters, digits and underscores, begin "
+                    f"with a letter, and avoid the functions {', '.join(FUNCTIONS)}"
                 )
-            if name in FUNCTIONS:
-                raise ValueError(f"{name!r} is a function of calculate_output; give the grader another name")
         return graders
 
     @field_validator("calculate_output")
