@@ -96,6 +96,9 @@ class CheckpointManifest(Frozen):
     )
     first_rollout_step: int | None = None
     num_rollouts: int = 0
+    candidates: dict[int, str] = Field(
+        default_factory=dict, description="step -> adapter digest of every candidate still in the running"
+    )
 
 
 class Candidate(Frozen):

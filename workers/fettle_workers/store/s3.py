@@ -1,4 +1,4 @@
-"""A store in an S3 bucket, through boto3, whose own settings (AWS_ENDPOINT_URL_S3, ...) name endpoint and credentials."""
+"""A store in an S3 bucket, through boto3; its own settings (AWS_ENDPOINT_URL_S3, ...) name endpoint and credentials."""
 
 from __future__ import annotations
 

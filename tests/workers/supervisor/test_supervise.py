@@ -1,0 +1,213 @@
+"""The supervisor against a control plane over HTTP, a store on disk and trainers that are real child processes."""
+
+import json
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from fettle_workers.env import WorkerSettings
+from fettle_workers.store import open_store
+from fettle_workers.supervisor.supervise import supervise
+
+PREAMBLE = """
+import hashlib, json, os, pathlib, sys
+job = json.loads(sys.stdin.readline())
+work = pathlib.Path(job["work_dir"])
+def say(**event):
+    os.write(1, json.dumps(event).encode() + b"\\n")
+def command():
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(9)
+    return json.loads(line)["command"]
+def checkpoint(step, content):
+    folder = work / f"checkpoints/step-{step:06d}"
+    files = {}
+    for name in ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "state.json"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content + name.encode())
+        data = path.read_bytes()
+        files[name] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest = {"step": step, "adapter_digest": f"digest{step}", "files": files, "candidates": {str(step): f"digest{step}"}}
+    say(type="checkpoint", step=step, directory=f"checkpoints/step-{step:06d}", manifest=manifest, candidate=True)
+def step(number):
+    say(type="step", metrics={"step": number, "total_steps": 9, "epoch": 0.0, "lr": 0.1})
+"""
+
+
+@pytest.fixture
+def run(control_plane, spec, tmp_path):
+    """Supervise attempt 1 with a trainer written as Python source; returns when the supervisor does."""
+    data = open_store(f"file://{tmp_path}/store").put("files/file-1", b'{"messages": []}\n')
+    spec["training_file"].update(sha256=data.sha256, size_bytes=data.size_bytes)
+    settings = WorkerSettings(
+        control_plane_url=control_plane.url,
+        worker_token="workers",
+        data_dir=tmp_path,
+        heartbeat_s=0.05,
+        preempt_grace_s=5,
+    )
+    stop = threading.Event()
+
+    def supervised(source, *, attempt=1):
+        command = [sys.executable, "-c", PREAMBLE + textwrap.dedent(source)]
+        supervise("ftjob-1", attempt, settings=settings, stop=stop, command=command)
+
+    supervised.stop = stop
+    supervised.store = open_store(f"file://{tmp_path}/store")
+    supervised.scratch = tmp_path / "work" / "ftjob-1"
+    return supervised
+
+
+def test_events_arrive_in_order_and_numbered(run, control_plane):
+    run("""
+        for number in range(1, 251):
+            step(number)
+        say(type="failed", code="no_learning_signal", message="nothing to learn")
+    """)
+    assert sorted(control_plane.events) == list(range(1, 252))
+    assert [control_plane.events[n]["metrics"]["step"] for n in range(1, 251)] == list(range(1, 251))
+    assert control_plane.kinds[-1] == "failed"
+    assert control_plane.releases == []
+    assert not list(run.scratch.glob("*"))
+
+
+def test_a_refused_claim_starts_nothing(run, control_plane, tmp_path):
+    run("pathlib.Path('started').touch()", attempt=2)
+    assert control_plane.posts == []
+    assert not run.scratch.exists()
+
+
+def test_a_checkpoint_is_in_the_store_before_its_event_arrives(run, control_plane):
+    found = []
+    control_plane.on_event = lambda event: found.extend(run.store.list("")) if event["type"] == "checkpoint" else None
+    run("""
+        checkpoint(3, b"three")
+        say(type="stopped", reason="paused", step=3)
+    """)
+    event = control_plane.events[1]
+    assert event["store_prefix"] == "jobs/ftjob-1/a1/step-000003"
+    assert found == [
+        "adapters/digest3/adapter_config.json",
+        "adapters/digest3/adapter_model.safetensors",
+        "adapters/digest3/manifest.json",
+        "files/file-1",
+        "jobs/ftjob-1/a1/step-000003/manifest.json",
+        "jobs/ftjob-1/a1/step-000003/state.json",
+    ]
+    with run.store.open("adapters/digest3/manifest.json") as stream:
+        manifest = json.loads(stream.read())
+    assert manifest["base_model"] == "fettle-tiny"
+    assert set(manifest["files"]) == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_what_was_stored_comes_back_for_the_next_attempt(run, control_plane):
+    run("""
+        checkpoint(3, b"three")
+        checkpoint(6, b"six")
+        say(type="stopped", reason="paused", step=6)
+    """)
+    newest = control_plane.events[2]
+    newest["manifest"]["candidates"] = {"3": "digest3", "6": "digest6"}
+    control_plane.resume = {"step": 6, "store_prefix": newest["store_prefix"], "manifest": newest["manifest"]}
+    control_plane.events.clear()
+    run("""
+        folder = work / job["resume_from"]
+        assert (folder / "state.json").read_bytes() == b"sixstate.json"
+        assert (work / "checkpoints/step-000003/adapter/adapter_config.json").exists()
+        assert json.loads((folder / "manifest.json").read_text())["step"] == 6
+        say(type="stopped", reason="paused", step=6)
+    """)
+    assert control_plane.kinds == ["stopped"]
+
+
+@pytest.mark.parametrize(("desired", "reason"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_a_wish_reaches_the_trainer(run, control_plane, desired, reason):
+    control_plane.on_event = lambda event: setattr(control_plane, "desired", desired)
+    run(f"""
+        step(1)
+        assert command() == {desired!r}
+        say(type="stopped", reason={reason!r}, step=1)
+    """)
+    assert control_plane.kinds == ["step", "stopped"]
+
+
+def test_a_worker_that_ends_hands_the_job_back_at_a_step_boundary(run, control_plane):
+    control_plane.on_event = lambda event: run.stop.set()
+    run("""
+        step(1)
+        assert command() == "preempt"
+        say(type="stopped", reason="preempted", step=1)
+    """)
+    assert control_plane.kinds == ["step", "stopped"]
+
+
+def test_a_fenced_attempt_is_killed_and_says_nothing_more(run, control_plane):
+    control_plane.on_event = lambda event: setattr(control_plane, "fenced", True)
+    run("""
+        step(1)
+        command()
+    """)
+    assert control_plane.kinds == ["step"]
+    assert control_plane.releases == []
+
+
+def test_a_trainer_that_dies_is_reported_with_its_last_words(run, control_plane):
+    run("""
+        step(1)
+        sys.exit("no space left on the device")
+    """)
+    (release,) = control_plane.releases
+    assert release["outcome"] == "lost"
+    assert "status 1" in release["message"]
+    assert "no space left on the device" in release["message"]
+
+
+def test_a_trainer_killed_by_the_system_is_reported(run, control_plane):
+    run("os.kill(os.getpid(), 9)")
+    assert "status -9" in control_plane.releases[0]["message"]
+
+
+def test_an_answer_that_got_lost_repeats_the_same_numbers(run, control_plane):
+    control_plane.failures = 2
+    run("""
+        step(1)
+        say(type="stopped", reason="paused", step=1)
+    """)
+    assert control_plane.posts[0] == control_plane.posts[1] == control_plane.posts[2]
+    assert control_plane.kinds == ["step", "stopped"]
+
+
+def test_a_store_that_is_away_holds_the_checkpoint_until_it_is_back(run, control_plane, tmp_path):
+    adapters = tmp_path / "store" / "adapters"
+    adapters.write_text("a file where the folder should be")
+    control_plane.on_event = lambda event: adapters.unlink() if adapters.is_file() else None
+    run("""
+        checkpoint(1, b"one")
+        say(type="stopped", reason="paused", step=1)
+    """)
+    assert control_plane.kinds == ["message", "message", "checkpoint", "stopped"]
+    assert "store is away while storing the checkpoint of step 1" in control_plane.events[1]["message"]
+    assert control_plane.events[1]["level"] == "warn"
+    assert run.store.exists("adapters/digest1/adapter_model.safetensors")
+
+
+def test_a_corrupt_input_file_fails_the_job_in_words(run, control_plane):
+    run.store.put("files/file-1", b"something else")
+    run("step(1)")
+    assert control_plane.kinds == ["failed"]
+    assert "gone from the store" in control_plane.events[1]["message"]
+
+
+def test_without_contact_the_trainer_is_stopped_before_the_lease_runs_out(run, control_plane):
+    control_plane.lease_s = 1.0
+    control_plane.on_event = lambda event: setattr(control_plane, "away", True)
+    run("""
+        step(1)
+        command()
+    """)
+    assert control_plane.kinds == ["step"]
+    assert control_plane.releases == []

@@ -1,0 +1,283 @@
+"""One attempt of one job, from claim to the last event. It never touches a GPU and never imports torch."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import queue
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from fettle_workers.contract.events import CheckpointCommitted, Event, Failed, Finished, Message, StepDone, Stopped
+from fettle_workers.contract.internal import (
+    ClaimRequest,
+    ClaimResponse,
+    Command,
+    EventsRequest,
+    ReleaseRequest,
+    RunnerInput,
+    SequencedEvent,
+)
+from fettle_workers.env import WorkerSettings
+from fettle_workers.store import BlobCorrupt, BlobMissing, BlobStore, StoreUnavailable, open_store
+from fettle_workers.supervisor.control_plane import ControlPlane, ControlPlaneAway, Fenced, Refused
+from fettle_workers.supervisor.lease import Lease
+from fettle_workers.supervisor.trainer import Trainer, trainer_command
+from fettle_workers.supervisor.transfer import checkpoint_folder, fetch_inputs, upload_checkpoint
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_BATCH = 100
+_RETRY_S = (0.2, 0.5, 1, 2, 5)
+_EXIT_S = 10.0  # from the last event, or from a cancel, until the trainer is killed
+_TERMINAL = (Finished, Failed, Stopped)
+
+
+class _TrainerExited:
+    """Put on the queue behind the trainer's last event."""
+
+
+class _Changed:
+    """Put on the queue when the lease or what is desired of the job changed."""
+
+
+@dataclass
+class Attempt:
+    """What the parts of one attempt share."""
+
+    claimed: ClaimResponse
+    control: ControlPlane
+    lease: Lease
+    store: BlobStore
+    work: Path
+    inbox: queue.Queue[Event | _TrainerExited | _Changed]
+    stop: threading.Event
+    command: Sequence[str]
+    sequence: int = 0
+    step: int = 0
+
+
+def supervise(
+    job_id: str,
+    attempt: int,
+    *,
+    settings: WorkerSettings,
+    stop: threading.Event,
+    command: Sequence[str] | None = None,
+) -> None:
+    """Claim the attempt and see it through. Returns when the job is in someone else's hands or has ended.
+
+    A doubled or late wake-up is refused by the claim and returns at once. `stop` asks for a hand-back at the next
+    step boundary. `command` starts another trainer than Fettle's own.
+    """
+    command = command or trainer_command(models_file=settings.models_file, threads=settings.threads)
+    control = ControlPlane(settings.control_plane_url, job_id, settings.worker_token)
+    try:
+        claimed = _claim(control, attempt)
+        if claimed is not None:
+            _run(claimed, control, settings, stop, command)
+    finally:
+        control.close()
+
+
+def _claim(control: ControlPlane, attempt: int) -> ClaimResponse | None:
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    for delay_s in _RETRY_S:
+        try:
+            return control.claim(ClaimRequest(attempt=attempt, worker=worker))
+        except Fenced:
+            return None
+        except ControlPlaneAway as error:
+            log.warning("claim: %s; trying again", error)
+            time.sleep(delay_s)
+    log.error("claim: the control plane does not answer; the job stays queued and will be offered again")
+    return None
+
+
+def _run(
+    claimed: ClaimResponse,
+    control: ControlPlane,
+    settings: WorkerSettings,
+    stop: threading.Event,
+    command: Sequence[str],
+) -> None:
+    inbox: queue.Queue[Event | _TrainerExited | _Changed] = queue.Queue()
+    lease = Lease(
+        control,
+        claimed.attempt,
+        claimed.lease_s,
+        heartbeat_s=settings.heartbeat_s,
+        on_change=lambda: inbox.put(_Changed()),
+    )
+    work = settings.scratch / claimed.spec.job_id / f"a{claimed.attempt}"
+    run = Attempt(claimed, control, lease, open_store(settings.store_address), work, inbox, stop, command)
+    try:
+        _train(run, settings)
+    except Fenced:
+        log.warning("%s attempt %d is over: another attempt owns the job", claimed.spec.job_id, claimed.attempt)
+    except Refused as error:
+        log.error("%s: %s", claimed.spec.job_id, error)
+        _release(run, "lost", f"the control plane refused what the worker sent: {error}")
+    except OSError as error:
+        _release(run, "lost", f"the worker could not use its scratch folder {work}: {error}")
+    finally:
+        lease.close()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _train(run: Attempt, settings: WorkerSettings) -> None:
+    shutil.rmtree(run.work.parent, ignore_errors=True)  # what an earlier attempt left on this host
+    run.work.mkdir(parents=True)
+    try:
+        resume_from = _patiently(run, "reading its files", lambda: fetch_inputs(run.store, run.claimed, run.work))
+    except (BlobMissing, BlobCorrupt) as error:
+        _post(run, [Failed(code="internal_error", message=f"a file of this job is gone from the store: {error}")])
+        return
+    trainer = Trainer(
+        RunnerInput(spec=run.claimed.spec, work_dir=str(run.work), resume_from=resume_from),
+        run.command,
+        threads=settings.threads,
+        on_event=run.inbox.put,
+        on_exit=lambda: run.inbox.put(_TrainerExited()),
+    )
+    try:
+        if not _relay(run, trainer, settings.preempt_grace_s):
+            _account_for(run, trainer)
+    finally:
+        trainer.kill()
+        trainer.wait()
+
+
+def _relay(run: Attempt, trainer: Trainer, preempt_grace_s: float) -> bool:
+    """Hand events on in order until the trainer has exited; True when the last of them ended the attempt."""
+    ended = False
+    sent: Command | None = None
+    kill_at = math.inf
+    while True:
+        batch = _next_batch(run.inbox, max(0.0, min(0.5, kill_at - time.monotonic())))
+        events = [entry for entry in batch if not isinstance(entry, _TrainerExited | _Changed)]
+        for index, event in enumerate(events):
+            if isinstance(event, CheckpointCommitted):
+                events[index] = _upload(run, event)
+            elif isinstance(event, StepDone):
+                run.step = event.metrics.step
+        _post(run, events)
+        if not ended and any(isinstance(event, _TERMINAL) for event in events):
+            ended, kill_at = True, time.monotonic() + _EXIT_S
+        if any(isinstance(entry, _TrainerExited) for entry in batch):
+            return ended
+        if run.lease.lost.is_set() and not ended:
+            raise Fenced("lease")
+        wished = _wished(run)
+        if wished is not None and wished != sent and not ended:
+            trainer.send(wished)
+            sent, kill_at = wished, time.monotonic() + _grace_s(wished, preempt_grace_s)
+        if time.monotonic() >= kill_at:
+            trainer.kill()
+
+
+def _wished(run: Attempt) -> Command | None:
+    if run.lease.desired != "run":
+        return Command(command=run.lease.desired)
+    return Command(command="preempt") if run.stop.is_set() else None
+
+
+def _grace_s(command: Command, preempt_grace_s: float) -> float:
+    """How long the trainer has to honour a command. A pause may wait for the longest step: nothing is in a hurry."""
+    return {"cancel": _EXIT_S, "preempt": preempt_grace_s, "pause": math.inf}[command.command]
+
+
+def _account_for(run: Attempt, trainer: Trainer) -> None:
+    """Say why a trainer that is gone left no last event."""
+    status = trainer.wait()
+    if run.lease.desired == "cancel":
+        _post(run, [Stopped(reason="cancelled", step=run.step)])
+    elif run.stop.is_set():
+        _release(run, "requeue", "the worker is shutting down; the trainer did not reach a step boundary in time")
+    else:
+        _release(run, "lost", f"the trainer ended with status {status} before its job did. {trainer.last_words()}")
+
+
+def _next_batch(
+    inbox: queue.Queue[Event | _TrainerExited | _Changed], timeout_s: float
+) -> list[Event | _TrainerExited | _Changed]:
+    batch: list[Event | _TrainerExited | _Changed] = []
+    try:
+        batch.append(inbox.get(timeout=timeout_s))
+        while len(batch) < _BATCH:
+            batch.append(inbox.get_nowait())
+    except queue.Empty:
+        pass
+    return batch
+
+
+def _upload(run: Attempt, event: CheckpointCommitted) -> CheckpointCommitted:
+    spec = run.claimed.spec
+    name = checkpoint_folder(event.step).rsplit("/", 1)[-1]
+    prefix = f"jobs/{spec.job_id}/a{run.claimed.attempt}/{name}"
+
+    def upload() -> CheckpointCommitted:
+        return upload_checkpoint(run.store, event, run.work, prefix=prefix, base_model=spec.base_model)
+
+    return _patiently(run, f"storing the checkpoint of step {event.step}", upload)
+
+
+def _patiently(run: Attempt, what: str, action: Callable[[], T]) -> T:
+    """Repeat `action` while the store is away, for as long as the lease is held; the job's events say so, once each."""
+    tries = 0
+    while True:
+        try:
+            result = action()
+        except StoreUnavailable as error:
+            if tries == 0:
+                words = f"The artifact store is away while {what}: {error}. Trying again."
+                _post(run, [Message(level="warn", message=words)])
+            if run.lease.lost.wait(_RETRY_S[min(tries, len(_RETRY_S) - 1)]):
+                raise Fenced("lease") from error
+            tries += 1
+        else:
+            if tries:
+                _post(run, [Message(message=f"The artifact store is back; {what} went on after {tries} tries.")])
+            return result
+
+
+def _post(run: Attempt, events: list[Event]) -> None:
+    """Deliver events, repeating while the control plane is away. Raises Fenced when the attempt is over."""
+    if not events:
+        return None
+    first = run.sequence + 1
+    run.sequence += len(events)
+    request = EventsRequest(
+        attempt=run.claimed.attempt,
+        events=tuple(SequencedEvent(sequence=first + index, event=event) for index, event in enumerate(events)),
+    )
+    tries = 0
+    while True:
+        asked_at = time.monotonic()
+        try:
+            return run.lease.note(run.control.events(request), asked_at)
+        except ControlPlaneAway as error:
+            log.warning("%s: %s; trying again", run.claimed.spec.job_id, error)
+            if run.lease.lost.wait(_RETRY_S[min(tries, len(_RETRY_S) - 1)]):
+                raise Fenced("lease") from error
+            tries += 1
+
+
+def _release(run: Attempt, outcome: Literal["requeue", "lost"], message: str) -> None:
+    for delay_s in _RETRY_S:
+        try:
+            return run.control.release(ReleaseRequest(attempt=run.claimed.attempt, outcome=outcome, message=message))
+        except (Fenced, Refused):
+            return None
+        except ControlPlaneAway:
+            time.sleep(delay_s)
+    return None  # the lease runs out and the tick takes the job back
