@@ -81,13 +81,18 @@ class MathPool:
         return float(bool(answer["equal"]))
 
     def close(self) -> None:
-        """End every child, also busy ones. Calling it again is fine."""
+        """End every child, also busy ones: their callers get a `GradeFailure`. Calling it again is fine."""
         with self._lock:
             self._is_closed = True
             children = list(self._children)
-            self._children.clear()
-        for child in children:
-            child.end()
+        for started in children:
+            started.kill()
+        # Whoever holds a busy child closes its pipes: closing them here would pull them from under a read.
+        for _ in range(self._idle.qsize()):
+            child = self._idle.get()
+            if child is not None:
+                self._drop(child)
+            self._idle.put(None)
 
     def _start(self) -> _Child:
         with self._lock:
@@ -142,9 +147,12 @@ class _Child:
             raise GradeFailure("other_error", f"the math process has died: {error}") from error
         return self._receive(wall_s, doing="comparing the answers")
 
-    def end(self) -> None:
+    def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def end(self) -> None:
+        self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # a request that it never read

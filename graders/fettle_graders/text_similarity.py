@@ -108,16 +108,6 @@ def rouge_l(text: str, reference: str) -> float:
     return 2 * LCSseq.similarity(words, reference_words) / (len(words) + len(reference_words))
 
 
-METRICS: dict[str, Callable[[str, str], float]] = {
-    "fuzzy_match": fuzzy_match,
-    "bleu": bleu,
-    "gleu": gleu,
-    "meteor": meteor,
-    **{f"rouge_{order}": rouge_n(order) for order in range(1, 6)},
-    "rouge_l": rouge_l,
-}
-
-
 def _exact(text: str, reference: str) -> float:
     return float(_normal(text) == _normal(reference))
 
@@ -155,3 +145,12 @@ class _NoSynonyms:
 
 
 _STEMMER = _Stemmer()
+
+METRICS: dict[str, Callable[[str, str], float]] = {
+    "fuzzy_match": fuzzy_match,
+    "bleu": bleu,
+    "gleu": gleu,
+    "meteor": meteor,
+    **{f"rouge_{order}": rouge_n(order) for order in range(1, 6)},
+    "rouge_l": rouge_l,
+}
