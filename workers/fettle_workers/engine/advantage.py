@@ -1,0 +1,89 @@
+"""From rewards to advantages: what each completion is pushed by. Letters in shapes: G groups, K completions a group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+EMA_DECAY = 0.9
+MIN_STD = 1e-3
+# Rewards closer than this, relative to their size, are equal: formulas leave rounding noise in the last digits.
+EQUAL_REWARDS = 1e-6
+
+
+@dataclass(frozen=True)
+class Advantages:
+    """Advantages of one step.
+
+    Attributes:
+        values_GK: zero where the completion has no part in the loss: its group is flat or its grade failed.
+        informative_G: groups whose rewards differ.
+        std_G: standard deviation inside each group (divisor: number of grades); NaN without any grade.
+        scale: the moving average that the centred rewards were divided by; pass it on to the next step.
+    """
+
+    values_GK: NDArray[np.float64]
+    informative_G: NDArray[np.bool_]
+    std_G: NDArray[np.float64]
+    scale: float | None
+
+
+def group_advantages(rewards_GK: NDArray[np.float64], scale: float | None) -> Advantages:
+    """Centre each reward on the mean of its group, then divide all by one slowly moving standard deviation.
+
+    Args:
+        rewards_GK: NaN where the grade failed; such a completion counts in no mean and gets no push.
+        scale: moving average of the pooled standard deviation inside groups, None before the first informative step.
+
+    The divisor is common to all groups. Dividing each group by its own deviation would give groups of almost equal
+    rewards the weight of groups that disagree; not dividing would tie the learning rate to the user's reward scale.
+
+    Source: centring, Shao et al. 2024, arXiv:2402.03300; no division per group, Liu et al. 2025, arXiv:2503.20783;
+    division over the batch, arXiv:2508.08221.
+    """
+    graded_GK = ~np.isnan(rewards_GK)
+    num_G = graded_GK.sum(axis=1)
+    filled_GK = np.where(graded_GK, rewards_GK, 0.0)
+    mean_G = filled_GK.sum(axis=1) / np.maximum(num_G, 1)
+    centred_GK = np.where(graded_GK, rewards_GK - mean_G[:, None], 0.0)
+    std_G = np.where(num_G > 0, np.sqrt((centred_GK**2).sum(axis=1) / np.maximum(num_G, 1)), np.nan)
+
+    spread_G = np.where(graded_GK, rewards_GK, -np.inf).max(axis=1) - np.where(graded_GK, rewards_GK, np.inf).min(axis=1)
+    informative_G = (num_G >= 2) & (spread_G > EQUAL_REWARDS * np.maximum(1.0, np.abs(mean_G)))
+    scale = _updated_scale(scale, centred_GK[informative_G], graded_GK[informative_G])
+    values_GK = np.where(informative_G[:, None], centred_GK, 0.0)
+    if scale is not None:
+        values_GK = values_GK / max(scale, MIN_STD)
+    return Advantages(values_GK, informative_G, std_G, scale)
+
+
+def _updated_scale(scale: float | None, centred: NDArray[np.float64], graded: NDArray[np.bool_]) -> float | None:
+    """Flat groups are left out, as they are of the loss: else the push would grow while items become solved."""
+    if not graded.any():
+        return scale
+    pooled = float(np.sqrt((centred**2).sum() / graded.sum()))
+    return pooled if scale is None else EMA_DECAY * scale + (1 - EMA_DECAY) * pooled
+
+
+def overlong_penalty(num_tokens: NDArray[np.int64], max_tokens: int) -> NDArray[np.float64]:
+    """0 up to 80 % of the completion budget, then rising linearly to 1 at the budget.
+
+    Source: soft overlong punishment, DAPO, Yu et al. 2025, arXiv:2503.14476.
+    """
+    start = 0.8 * max_tokens
+    return np.clip((num_tokens - start) / (max_tokens - start), 0.0, 1.0)
+
+
+def kl_push(advantages_N: NDArray[np.float64], k1_N: NDArray[np.float64], coef: float) -> NDArray[np.float64]:
+    """Advantages of tokens with the penalty `coef * (k1 - mean k1)` taken off.
+
+    k1 is `log policy - log base` of the sampled token, whose mean estimates KL(policy || base). Centred, it moves
+    probability between tokens without a push common to all.
+
+    Source: k1 in the reward is the unbiased choice, arXiv:2512.21852 and arXiv:2510.01555.
+    """
+    if coef == 0 or not len(k1_N):
+        return advantages_N
+    return advantages_N - coef * (k1_N - k1_N.mean())

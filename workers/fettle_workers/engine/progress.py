@@ -1,0 +1,100 @@
+"""The memory of a run: everything that decides how it goes on, and all of it is in every checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fettle_workers.engine.curriculum import ItemMemory
+from fettle_workers.engine.health import EarlyStop, GradeLog, Health, KlControl
+from fettle_workers.engine.select import Items, Scored, judge, mean_and_error
+
+_BEST_KEPT, _NEAREST_KEPT = 4, 4
+
+
+@dataclass
+class Entry:
+    """One evaluated step in the evaluation table. `scores[item][sample]`; None where the grade failed."""
+
+    step: int
+    adapter_digest: str
+    scores: list[list[float | None]]
+    kl_nats: float
+    truncated_share: float = 0.0
+    healthy: bool = True
+    kept: bool = True
+
+    @property
+    def items(self) -> Items:
+        """Mean of each item over its graded samples, NaN where there is none."""
+        return np.array([_mean(samples) for samples in self.scores], dtype=np.float64)
+
+    @property
+    def scored(self) -> Scored:
+        return Scored(self.step, self.items, self.kl_nats, healthy=self.healthy)
+
+
+def _mean(samples: Sequence[float | None]) -> float:
+    graded = [score for score in samples if score is not None]
+    return sum(graded) / len(graded) if graded else math.nan
+
+
+@dataclass
+class Progress:
+    """State of a job at a step boundary.
+
+    Attributes:
+        reward_scale: moving average of the standard deviation inside groups; see `group_advantages`.
+        truncation: moving average of the share of completions cut off at their budget.
+        groups_seen, groups_informative: since the last evaluation.
+        signal_seen: some group had different rewards.
+        table: every evaluation so far.
+        end_reason: why training ended; None while it goes on.
+    """
+
+    memory: ItemMemory
+    step: int = 0
+    num_updates: int = 0
+    trained_tokens: int = 0
+    num_completions: int = 0
+    reward_scale: float | None = None
+    truncation: float | None = None
+    groups_seen: int = 0
+    groups_informative: int = 0
+    signal_seen: bool = False
+    grades: GradeLog = field(default_factory=GradeLog)
+    health: Health = field(default_factory=Health)
+    early_stop: EarlyStop = field(default_factory=EarlyStop)
+    kl: KlControl = field(default_factory=KlControl)
+    table: list[Entry] = field(default_factory=list)
+    end_reason: str | None = None
+
+    def entry(self, step: int) -> Entry:
+        return next(entry for entry in self.table if entry.step == step)
+
+    def best(self, *, kl_budget_nats: float) -> Entry:
+        """The kept candidate with the highest mean that is healthy and within the budget; step 0 if none is."""
+        fit = [e for e in self.kept if e.step == 0 or (e.healthy and e.kl_nats <= kl_budget_nats)]
+        return max(fit, key=lambda entry: (_rank(entry), -entry.step))
+
+    @property
+    def kept(self) -> list[Entry]:
+        return [entry for entry in self.table if entry.kept]
+
+    def prune(self, *, kl_budget_nats: float) -> None:
+        """Keep step 0, the four best candidates, and the four nearest to the base among those the rule may choose."""
+        kept = {0} | {entry.step for entry in sorted(self.kept, key=_rank, reverse=True)[:_BEST_KEPT]}
+        _, judged = judge([entry.scored for entry in self.kept], kl_budget_nats=kl_budget_nats)
+        near = sorted((one for one in judged if one.eligible), key=lambda one: (one.kl_nats, one.step))
+        kept |= {one.step for one in near[:_NEAREST_KEPT]}
+        kept.add(self.early_stop.reference_step)
+        for entry in self.table:
+            entry.kept = entry.step in kept
+
+
+def _rank(entry: Entry) -> float:
+    mean, _ = mean_and_error(entry.items)
+    return -math.inf if math.isnan(mean) else mean

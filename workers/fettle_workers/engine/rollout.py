@@ -1,0 +1,170 @@
+"""From prompts to graded completions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fettle_graders.grade import Grade
+from fettle_graders.sample import Sample
+
+from fettle_workers.contract.events import GraderMetrics
+from fettle_workers.engine.chat import ChatFormat, Parsed
+from fettle_workers.engine.data import Row
+from fettle_workers.engine.logprob import TokenSequence
+from fettle_workers.engine.ports import GraderRunner, Sampler
+from fettle_workers.engine.sampler import Completion, Request, SamplingParams
+
+Purpose = Literal["train", "eval", "final", "report"]
+
+
+@dataclass
+class Rollout:
+    """One completion and its grade. `advantage` is filled in by the training step; None: it trained nothing.
+
+    Attributes:
+        step: the step it was sampled in (an evaluation: the step of the policy); `policy_step` is the policy's.
+        sample_index: number among all completions of this row in this step.
+    """
+
+    purpose: Purpose
+    step: int
+    policy_step: int
+    epoch: float
+    row: Row
+    sample_index: int
+    completion: Completion
+    parsed: Parsed
+    grade: Grade
+    advantage: float | None = None
+
+    @property
+    def reward(self) -> float | None:
+        return self.grade.score
+
+    @property
+    def is_truncated(self) -> bool:
+        return self.completion.finish_reason == "length"
+
+    @property
+    def sequence(self) -> TokenSequence:
+        return TokenSequence.completion(self.row.prompt_ids, self.completion.ids)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What to sample: several completions of one row, one a seed; `first_index` numbers the first of them."""
+
+    row: Row
+    seeds: tuple[int, ...]
+    first_index: int = 0
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Rollouts of each group, in the order of the groups and their seeds, and what it took."""
+
+    groups: list[list[Rollout]]
+    sampling_s: float
+    grading_s: float
+
+    @property
+    def rollouts(self) -> list[Rollout]:
+        return [rollout for group in self.groups for rollout in group]
+
+
+def collect(
+    groups: Sequence[Group],
+    *,
+    sampler: Sampler,
+    graders: GraderRunner,
+    chat: ChatFormat,
+    params: SamplingParams,
+    purpose: Purpose,
+    step: int,
+    policy_step: int,
+    epoch: float,
+) -> Collected:
+    """Sample and grade. The result does not depend on the order in which completions finish."""
+    start = time.perf_counter()
+    requests = [Request(group.row.prompt_ids, group.seeds) for group in groups]
+    completions = sorted(sampler.sample(requests, params), key=lambda c: (c.request_index, c.sample_index))
+    sampled = time.perf_counter()
+    parsed = [chat.parse(completion.ids) for completion in completions]
+    rows = [groups[completion.request_index].row for completion in completions]
+    grades = graders.grade(
+        [(row.item, _sample(completion, part)) for row, completion, part in zip(rows, completions, parsed, strict=True)]
+    )
+    found: list[list[Rollout]] = [[] for _ in groups]
+    for completion, part, grade in zip(completions, parsed, grades, strict=True):
+        group = groups[completion.request_index]
+        index = group.first_index + completion.sample_index
+        found[completion.request_index].append(
+            Rollout(purpose, step, policy_step, epoch, group.row, index, completion, part, grade)
+        )
+    return Collected(found, sampling_s=sampled - start, grading_s=time.perf_counter() - sampled)
+
+
+def _sample(completion: Completion, parsed: Parsed) -> Sample:
+    """The completion as graders see it, in the shape of a chat completion."""
+    tools = [
+        {"id": f"call_{index}", "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for index, call in enumerate(parsed.tool_calls)
+    ]
+    message: dict[str, Any] = {"role": "assistant", "content": parsed.text}
+    if parsed.reasoning is not None:
+        message["reasoning_content"] = parsed.reasoning
+    if tools:
+        message["tool_calls"] = tools
+    reason = "tool_calls" if tools and completion.finish_reason == "stop" else completion.finish_reason
+    return Sample(
+        output_text=parsed.text,
+        output_reasoning=parsed.reasoning,
+        output_tools=tools or None,
+        choices=[{"index": 0, "finish_reason": reason, "message": message}],
+    )
+
+
+def grader_metrics(spec: Any, rollouts: Sequence[Rollout], *, prefix: Literal["train", "valid"]) -> list[GraderMetrics]:
+    """Means and error counts of the job's grader, and of each grader inside a multi grader.
+
+    Args:
+        spec: the grader's definition (any kind of `GraderSpec`).
+    """
+    grades = [rollout.grade for rollout in rollouts]
+    metrics = [
+        _metrics(spec.name, spec.type, [(g.score, g.errors.raised(), g.execution_time_s) for g in grades], prefix)
+    ]
+    for name, part in getattr(spec, "graders", {}).items():
+        parts = [
+            (g.sub_scores.get(name), g.sub_errors[name].raised(), g.sub_execution_times_s.get(name, 0.0))
+            for g in grades
+            if name in g.sub_errors
+        ]
+        metrics.append(_metrics(name, part.type, parts, prefix))
+    return metrics
+
+
+def _metrics(
+    name: str,
+    kind: str,
+    parts: Sequence[tuple[float | None, Sequence[str], float]],
+    prefix: Literal["train", "valid"],
+) -> GraderMetrics:
+    scores = [score for score, _, _ in parts if score is not None]
+    errors: dict[str, int] = {}
+    for _, raised, _ in parts:
+        for flag in raised:
+            errors[flag] = errors.get(flag, 0) + 1
+    values: dict[str, Any] = {  # field names depend on the prefix
+        f"{prefix}_reward_mean": sum(scores) / len(scores) if scores else None,
+        f"{prefix}_errors": errors,
+        f"{prefix}_latency_s_mean": sum(seconds for _, _, seconds in parts) / len(parts) if parts else None,
+    }
+    return GraderMetrics(name=name, type=kind, **values)
+
+
+def mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
