@@ -23,8 +23,8 @@ MAX_TEMPLATE_CHARS = 100_000
 MAX_RENDERED_CHARS = 1_000_000
 MAX_PATH_PARTS = 50
 
-# A key is anything without white space, dots, brackets, braces and quotes; `["any key"]` takes the rest.
-_STEP = re.compile(r"""\.(?P<key>[^\s.\[\]{}"']+)|\[(?P<index>\d{1,9})\]|\["(?P<quoted>[^"{}]*)"\]""")
+# A bare key holds no white space and nothing that looks like an expression or a filter; `["any key"]` takes the rest.
+_STEP = re.compile(r"""\.(?P<key>[^\s.\[\]{}()"'`|,;:=<>!&+*/\\]+)|\[(?P<index>\d{1,9})\]|\["(?P<quoted>[^"{}]*)"\]""")
 _NAME = re.compile(r"[^\s.\[\]{}\"']*")
 
 
