@@ -16,7 +16,7 @@ class WorkerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FETTLE_", frozen=True, extra="ignore")
 
     control_plane_url: str = Field(default="http://127.0.0.1:8000", description="address of `fettle serve`")
-    worker_token: str = Field(description="shared secret with the control plane")
+    worker_token: str = Field(default="", description="shared with the control plane; empty: the data folder's file")
     broker_url: str = "memory://"
     data_dir: Path = Field(default_factory=lambda: user_data_path("fettle"))
     store_url: str = Field(default="", description="empty: a folder below the data folder")
@@ -25,6 +25,11 @@ class WorkerSettings(BaseSettings):
     threads: int = Field(default=1, ge=1, description="torch threads; two collapse beside another busy process")
     heartbeat_s: float = Field(default=2.0, gt=0, description="also how soon pause and cancel are seen")
     preempt_grace_s: float = Field(default=60.0, gt=0, description="from the wish to stop until the trainer is killed")
+
+    @property
+    def shared_token(self) -> str:
+        """Raises FileNotFoundError where neither the variable nor the control plane's file is there."""
+        return self.worker_token or (self.data_dir / "worker_token").read_text("utf-8").strip()
 
     @property
     def store_address(self) -> str:

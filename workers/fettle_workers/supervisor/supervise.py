@@ -80,7 +80,7 @@ def supervise(
     step boundary. `command` starts another trainer than Fettle's own.
     """
     command = command or trainer_command(models_file=settings.models_file, threads=settings.threads)
-    control = ControlPlane(settings.control_plane_url, job_id, settings.worker_token)
+    control = ControlPlane(settings.control_plane_url, job_id, settings.shared_token)
     try:
         claimed = _claim(control, attempt)
         if claimed is not None:

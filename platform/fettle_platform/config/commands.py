@@ -1,0 +1,105 @@
+"""The server's verbs of the `fettle` command. Each sets the environment first, because settings are read once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder for database, store and secrets [env: FETTLE_DATA_DIR; else the user's].")
+]
+
+
+@app.command()
+def up(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -> None:
+    """Run the whole platform in one process until Ctrl-C: API, training worker and model server."""
+    from fettle_platform.config.embedded import run
+
+    _prepare(host, data_dir)
+    run(host, port)
+
+
+@app.command()
+def serve(host: Host = "127.0.0.1", port: Port = 8000, data_dir: DataDir = None) -> None:
+    """Run the API alone, beside `fettle worker`, `fettle tick` and `fettle infer`."""
+    from fettle_platform.config.separate import serve as run
+
+    _prepare(host, data_dir)
+    run(host, port)
+
+
+@app.command()
+def tick(data_dir: DataDir = None) -> None:
+    """Run the control plane's background work: validate, dispatch, take lost jobs back. More than one is harmless."""
+    from fettle_platform.config.separate import run_ticks
+
+    _prepare(None, data_dir)
+    run_ticks()
+
+
+@app.command()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database to this version. `fettle up` and `fettle serve` do it when they start."""
+    from fettle_platform.config.start import migrate as run
+
+    _prepare(None, data_dir)
+    run()
+
+
+@app.command()
+def worker(data_dir: DataDir = None) -> None:
+    """Train: take jobs from the broker, one at a time."""
+    _set_data_dir(data_dir)
+    if os.environ.get("FETTLE_BROKER_URL", "memory://").startswith("memory:"):
+        _refuse(
+            "fettle worker: FETTLE_BROKER_URL is not set, so no job can reach this process. Expected "
+            "redis://host:6379/0 or amqp://user:password@host//, as for `fettle serve`; `fettle up` needs none."
+        )
+    celery = ["-m", "celery", "--app", "fettle_workers.celery", "worker", "--queues", "train", "--concurrency", "1"]
+    options = ["--pool", "threads", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+    os.execv(sys.executable, [sys.executable, *celery, *options])
+
+
+@app.command()
+def infer(host: Host = "127.0.0.1", port: Port = 8001, data_dir: DataDir = None) -> None:
+    """Serve models on the CPU; `fettle serve` reaches it by FETTLE_INFERENCE_URL."""
+    from fettle_platform.config.env import load_env
+    from fettle_platform.config.model_server import command
+
+    _set_data_dir(data_dir)
+    os.execv(sys.executable, command(load_env(), host, port, supervised=False))
+
+
+def _prepare(host: str | None, data_dir: Path | None) -> None:
+    """Settings, folders and Django, in this order; a variable that is wrong ends the process with one message."""
+    _set_data_dir(data_dir)
+    if host is not None and host not in ("127.0.0.1", "localhost", "::1"):
+        # Whoever listens on a network names the hosts it answers to, or answers to all: keys guard the API.
+        os.environ.setdefault("FETTLE_ALLOWED_HOSTS", "*")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fettle_platform.config.settings")
+    from fettle_platform.config.env import EnvironmentInvalid, load_env
+
+    try:
+        load_env().prepare_folders()
+    except EnvironmentInvalid as error:
+        _refuse(str(error))
+    threading.current_thread().name = "main"
+
+
+def _set_data_dir(data_dir: Path | None) -> None:
+    if data_dir is not None:
+        os.environ["FETTLE_DATA_DIR"] = str(data_dir.expanduser().absolute())
+
+
+def _refuse(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise typer.Exit(2)
