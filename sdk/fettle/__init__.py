@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fettle.results import Example as Example
     from fettle.results import FileReport as FileReport
     from fettle.results import GraderResult as GraderResult
+    from fettle.results import Occurrence as Occurrence
     from fettle.results import Problem as Problem
     from fettle.results import Rollout as Rollout
     from fettle.results import Selection as Selection
@@ -52,6 +53,7 @@ _HOMES = {
     "JobFailed": "fettle.errors",
     "JobTimeout": "fettle.errors",
     "MissingApiKey": "fettle.errors",
+    "Occurrence": "fettle.results",
     "Problem": "fettle.results",
     "Rollout": "fettle.results",
     "Selection": "fettle.results",

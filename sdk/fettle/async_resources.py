@@ -14,7 +14,7 @@ from fettle import graders
 from fettle.archive import extract
 from fettle.async_jobs import AsyncFineTuneJob
 from fettle.requests import STREAM_HEADERS, path, rollout_query
-from fettle.results import FileReport, GraderResult, Rollout, Selection
+from fettle.results import FileReport, GraderResult, Rollout, Selection, selection_of
 
 if TYPE_CHECKING:
     from fettle.client import AsyncFettle
@@ -34,8 +34,9 @@ class AsyncFettleResources:
         return AsyncFineTuneJob(self._client, await self._client.fine_tuning.jobs.retrieve(job_id))
 
     async def selection(self, job_id: str) -> Selection | None:
-        """Which checkpoint was delivered and why; None before the job ends."""
-        return (await self.job(job_id)).best
+        """Which checkpoint was delivered and why, with every candidate; None before the job ends."""
+        found = await self._client.get(path("jobs", job_id, "selection"), cast_to=object)
+        return selection_of({"selection": found})
 
     async def rollouts(self, job_id: str, *, step: int | None = None, limit: int = 20) -> list[Rollout]:
         """Stored completions of a job with their grades, at most `limit`."""

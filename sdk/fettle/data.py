@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
 from fettle.errors import InvalidData, InvalidRequest
-from fettle.results import Problem
+from fettle.results import Occurrence, Problem
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 Data: TypeAlias = str | os.PathLike[str] | Rows
@@ -77,7 +77,7 @@ def encode(rows: Rows) -> bytes:
         try:
             lines.append(json.dumps(row, ensure_ascii=False, allow_nan=False))
         except (TypeError, ValueError) as error:
-            problem = Problem(message=str(error), code="invalid_json", lines=[number])
+            problem = Problem(message=str(error), code="invalid_json", examples=[Occurrence(line=number)])
             raise InvalidData("the rows cannot be written as JSON", problems=[problem]) from error
     return ("\n".join(lines) + "\n").encode()
 
@@ -97,7 +97,7 @@ def check_lines(lines: Iterable[bytes]) -> tuple[int, list[Problem]]:
         if (message := _line_problem(line)) is not None:
             found.setdefault(message, []).append(number)
     problems = [
-        Problem(message=message, code="invalid_row", count=len(numbers), lines=numbers[:MAX_LINES_SHOWN])
+        Problem(message=message, count=len(numbers), examples=[Occurrence(line=n) for n in numbers[:MAX_LINES_SHOWN]])
         for message, numbers in found.items()
     ]
     return num_rows, problems

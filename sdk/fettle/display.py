@@ -8,7 +8,6 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from fettle import env
 from fettle.progress import (
-    STATUS_WORDS,
     Progress,
     event_line,
     held_out_words,
@@ -21,6 +20,8 @@ from fettle.progress import (
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJobEvent
     from rich.console import Console, RenderableType
+
+    from fettle.job_view import JobView
 
 
 class Display(Protocol):
@@ -93,9 +94,8 @@ def panel(progress: Progress) -> RenderableType:
     from rich.text import Text
 
     latest = progress.latest
-    words = STATUS_WORDS.get(progress.status, progress.status)
     style = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}.get(progress.status, "cyan")
-    head = Text.assemble((progress.job_id, "bold"), "  ", (words, style))
+    head = Text.assemble((progress.job_id, "bold"), "  ", (progress.phase, style))
     if progress.status == "succeeded" and progress.model:
         head.append(f"  {progress.model}")
     parts: list[RenderableType] = [head]
@@ -122,15 +122,15 @@ class Narrator:
         self._display = display
         self._progress = Progress(job_id, status="")
 
-    def status(self, status: str, model: str | None, ending: str | None = None) -> None:
-        """Say a change of status, and after the end the one line that matters."""
-        if status == self._progress.status:
-            return
-        self._progress = self._progress.with_status(status, model)
+    def status(self, job: JobView) -> None:
+        """Show the phase; say a change of status, and after the end the one line that matters."""
+        changed = job.status != self._progress.status
+        self._progress = self._progress.with_status(job.status, phase=job.phase, model=job.fine_tuned_model)
         self._display.update(self._progress)
-        self._display.say(status_line(self._progress))
-        if ending:
-            self._display.say(ending)
+        if changed:
+            self._display.say(status_line(self._progress))
+            if job.done and (ending := job.ending()):
+                self._display.say(ending)
 
     def event(self, event: FineTuningJobEvent) -> None:
         data = event.data if isinstance(event.data, Mapping) else None

@@ -8,8 +8,8 @@ from typing import Any
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
 from fettle.errors import FettleError, JobFailed
-from fettle.progress import TERMINAL
-from fettle.results import Selection, selection_of, verdict_text, why_text
+from fettle.progress import STATUS_WORDS, TERMINAL
+from fettle.results import Selection, selection_of, verdict_text
 
 
 class JobView:
@@ -59,13 +59,17 @@ class JobView:
         """The chosen checkpoint against the base, with the interval of the gain; None before the end."""
         return selection_of(self.fettle)
 
-    def why(self) -> str:
-        """Why this checkpoint was delivered, in words."""
-        if self.best is not None:
-            return why_text(self.best)
+    @property
+    def phase(self) -> str:
+        """What the job is doing now, in words."""
+        found = self.fettle.get("phase")
+        return found if isinstance(found, str) else STATUS_WORDS.get(self.status, self.status)
+
+    def undecided(self) -> str:
+        """What `why` says while there is no selection."""
         if self.error is not None:
             return f"Nothing was delivered. {self.error}"
-        return "Nothing was delivered." if self.done else f"Not decided yet: the job is {self.status}."
+        return "Nothing was delivered." if self.done else f"Not decided yet. {self.phase}"
 
     def __repr__(self) -> str:
         model = f" {self.fine_tuned_model}" if self.fine_tuned_model else ""

@@ -15,7 +15,7 @@ from fettle.display import Narrator, display_for
 from fettle.follow import PAGE_SIZE, RETRIED, Follow, deadline, detach_line, retry_line
 from fettle.job_view import JobView, metrics_rows
 from fettle.requests import chat_messages
-from fettle.results import Rollout
+from fettle.results import Rollout, why_text
 
 if TYPE_CHECKING:
     from fettle.client import Fettle
@@ -72,13 +72,13 @@ class FineTuneJob(JobView):
                     self._sleep(follow.pause(delay, time.monotonic()))
                     continue
                 if not follow.done:
-                    narrator.status(self.status, None)
+                    narrator.status(self)
                 for event in events:
                     follow.cursor = event.id
                     narrator.event(event)
                     yield event
                 if follow.done:
-                    narrator.status(self.status, self.fine_tuned_model, self.ending())
+                    narrator.status(self)
                     return
                 self._sleep(follow.pause(poll_s, time.monotonic()))
         except KeyboardInterrupt:
@@ -99,6 +99,12 @@ class FineTuneJob(JobView):
             pass
         self.raise_unless_succeeded()
         return self
+
+    def why(self) -> str:
+        """Which checkpoint is delivered and why, in words, with the candidates it was chosen from."""
+        if self.best is None:
+            return self.undecided()
+        return why_text(self._client.fettle.selection(self.id) or self.best)
 
     def events(self, *, after: str | None = None) -> list[FineTuningJobEvent]:
         """All events, oldest first; only those later than the event `after` when it is given."""

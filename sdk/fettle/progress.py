@@ -44,12 +44,13 @@ class Progress:
 
     job_id: str
     status: str = "queued"
+    phase: str = ""
     model: str | None = None
     latest: Reading = Reading()
     rewards: tuple[float, ...] = ()
 
-    def with_status(self, status: str, model: str | None = None) -> Progress:
-        return replace(self, status=status, model=model or self.model)
+    def with_status(self, status: str, *, phase: str, model: str | None = None) -> Progress:
+        return replace(self, status=status, phase=phase, model=model or self.model)
 
     def with_event(self, data: Mapping[str, Any] | None) -> Progress:
         """Fold in the `data` of a metrics event; values it leaves out stay as they were."""

@@ -15,7 +15,7 @@ from fettle import graders
 from fettle.archive import extract
 from fettle.jobs import FineTuneJob
 from fettle.requests import STREAM_HEADERS, path, rollout_query
-from fettle.results import FileReport, GraderResult, Rollout, Selection
+from fettle.results import FileReport, GraderResult, Rollout, Selection, selection_of
 
 if TYPE_CHECKING:
     from fettle.client import Fettle
@@ -35,8 +35,9 @@ class FettleResources:
         return FineTuneJob(self._client, self._client.fine_tuning.jobs.retrieve(job_id))
 
     def selection(self, job_id: str) -> Selection | None:
-        """Which checkpoint was delivered and why; None before the job ends."""
-        return self.job(job_id).best
+        """Which checkpoint was delivered and why, with every candidate; None before the job ends."""
+        found = self._client.get(path("jobs", job_id, "selection"), cast_to=object)
+        return selection_of({"selection": found})
 
     def rollouts(self, job_id: str, *, step: int | None = None, limit: int = 20) -> list[Rollout]:
         """Stored completions of a job with their grades, at most `limit`."""

@@ -66,35 +66,55 @@ class Selection(BaseModel):
         return self.verdict == "improved"
 
 
+class Occurrence(BaseModel):
+    """Where a problem was seen: a 1-based line, the field inside it, and what was found there."""
+
+    line: int
+    path: str = ""
+    found: str = ""
+
+
 class Problem(BaseModel):
-    """One cause found in a data file. `lines` are the first 1-based line numbers, `count` is how many there are."""
+    """One cause found in a data file. `count` is how often, `examples` are the first places."""
 
     message: str
-    code: str | None = None
-    param: str | None = None
+    code: str = "invalid_row"
     severity: Literal["error", "warning"] = "error"
+    path: str = ""
+    expected: str = ""
     count: int = 1
-    lines: list[int] = []
+    examples: list[Occurrence] = []
+
+    @property
+    def lines(self) -> list[int]:
+        """The line numbers of the examples."""
+        return [example.line for example in self.examples]
 
     def __str__(self) -> str:
-        return f"{_where(self.lines, self.count)}: {self.message}" if self.lines else self.message
+        where = _where(self.lines, self.count)
+        found = f"; found {self.examples[0].found}" if self.examples and self.examples[0].found else ""
+        expected = f"; expected {self.expected}" if self.expected else ""
+        parts = [where, self.path, self.message + found + expected]
+        return ": ".join(part for part in parts if part)
 
 
 class FileReport(BaseModel):
-    """The validation of one file, grouped by cause."""
+    """The validation of one file, its problems grouped by cause."""
 
     file_id: str | None = None
     status: str = "processed"
     num_rows: int | None = None
-    problems: list[Problem] = []
+    num_errors: int | None = None
+    num_warnings: int | None = None
+    causes: list[Problem] = []
 
     @property
     def errors(self) -> list[Problem]:
-        return [problem for problem in self.problems if problem.severity == "error"]
+        return [problem for problem in self.causes if problem.severity == "error"]
 
     @property
     def warnings(self) -> list[Problem]:
-        return [problem for problem in self.problems if problem.severity != "error"]
+        return [problem for problem in self.causes if problem.severity != "error"]
 
 
 class GraderResult(BaseModel):
@@ -126,6 +146,8 @@ class Rollout(BaseModel):
 
 
 def _where(lines: list[int], count: int) -> str:
+    if not lines:
+        return ""
     shown = ", ".join(str(line) for line in lines[:5])
     rest = count - min(len(lines), 5)
     word = "line" if count == 1 else "lines"
@@ -135,7 +157,7 @@ def _where(lines: list[int], count: int) -> str:
 def selection_of(extra: Mapping[str, Any] | None) -> Selection | None:
     """The selection inside a job's `fettle` object; None while there is none."""
     found = (extra or {}).get("selection")
-    return Selection.construct(**found) if isinstance(found, Mapping) else None
+    return Selection.construct(**found) if isinstance(found, Mapping) and "verdict" in found else None
 
 
 def verdict_text(selection: Selection) -> str:
