@@ -19,7 +19,7 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 {%- if tools %}{{ '<|im_start|>tools\n' + (tools | tojson) + '<|im_end|>\n' }}{% endif -%}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif -%}"""
 
-_SMALL = {"vocab_size": 264, "hidden_size": 32, "num_hidden_layers": 2, "max_position_embeddings": 256}
+_SMALL = {"vocab_size": 264, "hidden_size": 32, "num_hidden_layers": 2, "max_position_embeddings": 512}
 _ATTENTION = _SMALL | {
     "intermediate_size": 64,
     "num_attention_heads": 4,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +128,20 @@ def write_adapter(folder: Path, settings: LoraSettings, tensors: dict[str, torch
 
 
 def adapter_digest(folder: Path) -> str:
-    """SHA-256 (hex) over `name \\0 sha256-of-the-file \\n` of the adapter files in order of name."""
-    total = hashlib.sha256()
+    """The digest of an adapter folder: what names it everywhere. Raises AdapterError when a file is missing."""
+    digests = {}
     for name in ADAPTER_FILES:
         path = folder / name
         if not path.is_file():
             raise AdapterError(f"adapter folder {folder.name} has no {name}")
         with path.open("rb") as file:
-            total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest_of_files(digests)
+
+
+def digest_of_files(sha256_of: Mapping[str, str]) -> str:
+    """SHA-256 (hex) over `name \\0 sha256 \\n` of the files in order of name."""
+    total = hashlib.sha256()
+    for name, digest in sorted(sha256_of.items()):
+        total.update(f"{name}\0{digest}\n".encode())
     return total.hexdigest()

@@ -5,7 +5,9 @@ Letters in shapes: B rows, L tokens, V vocabulary.
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,8 +115,6 @@ class Policy:
     @cached_property
     def takes_positions(self) -> bool:
         """Whether the architecture has token positions (attention) rather than only a recurrent state (Mamba)."""
-        import inspect
-
         return "position_ids" in inspect.signature(self.base.forward).parameters
 
     @cached_property
@@ -192,6 +192,47 @@ def resolve_source(entry: BaseModelEntry) -> str | Path:
     return path if path.is_absolute() or path.is_dir() else entry.source
 
 
+@dataclass(frozen=True)
+class Base:
+    """A base model without any adapter, as loaded: the start of one policy, or of several that share its weights."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    chat: ChatFormat
+    model_id: str
+    device: torch.device
+
+    def new_adapter(self, *, rank: int = 16, alpha: int = ALPHA, seed: int = 0) -> Policy:
+        """A policy whose adapter changes nothing: B = 0. A is drawn from `seed` on the CPU, so that the same seed
+        gives the same tensors on every device."""
+        settings = LoraSettings(rank, alpha, _linear_names(self.model), self.model_id)
+        policy = self._policy(settings)
+        _initialise(policy, seed)
+        return policy
+
+    def with_adapter(self, folder: Path) -> Policy:
+        """A policy with the adapter of a folder; rank, alpha and modules are the folder's.
+
+        Raises:
+            AdapterError: the folder is not a plain LoRA adapter of this base.
+        """
+        settings = read_settings(folder)
+        if settings.base_model_id != self.model_id:
+            raise AdapterError(f"adapter was trained on {settings.base_model_id!r}, the base is {self.model_id!r}")
+        policy = self._policy(settings)
+        policy.set_adapter_tensors(read_tensors(folder))
+        return policy
+
+    def _policy(self, settings: LoraSettings) -> Policy:
+        return Policy(
+            model=_inject(_twin(self.model), settings),
+            tokenizer=self.tokenizer,
+            chat=self.chat,
+            device=self.device,
+            lora=settings,
+        )
+
+
 def load_policy(
     source: str | Path,
     *,
@@ -204,10 +245,7 @@ def load_policy(
     seed: int = 0,
     revision: str | None = None,
 ) -> Policy:
-    """Load a base model and put a LoRA adapter on every linear layer of its blocks.
-
-    A new adapter has B = 0, so it changes nothing: this is step 0. A is drawn from `seed` on the CPU: the same seed
-    gives the same tensors on every device.
+    """Load a base model and put a LoRA adapter on every linear layer of its blocks: a new one, or a folder's.
 
     Args:
         source: a folder (a `Path`), or the id of a hub repository (a `str`); safetensors only.
@@ -219,26 +257,25 @@ def load_policy(
         ModelError: no such model, no safetensors, or an architecture that transformers does not know.
         AdapterError: `adapter` does not fit the base.
     """
-    device = torch.device(device)
-    base = _load_base(source, dtype=_torch_dtype(dtype, device), revision=revision).to(device)
-    tokenizer = _load_tokenizer(source, revision=revision)
-    if adapter is None:
-        settings = LoraSettings(lora_rank, lora_alpha, _linear_names(base), base_model_id)
-    else:
-        settings = read_settings(adapter)
-        if settings.base_model_id != base_model_id:
-            raise AdapterError(f"adapter was trained on {settings.base_model_id!r}, the base is {base_model_id!r}")
-    policy = Policy(
-        model=_inject(base, settings),
-        tokenizer=tokenizer,
-        chat=ChatFormat.of(tokenizer, base.generation_config),
-        device=device,
-        lora=settings,
-    )
-    _initialise(policy, seed)
+    base = load_base(source, base_model_id=base_model_id, device=device, dtype=dtype, revision=revision)
     if adapter is not None:
-        policy.set_adapter_tensors(read_tensors(adapter))
-    return policy
+        return base.with_adapter(adapter)
+    return base.new_adapter(rank=lora_rank, alpha=lora_alpha, seed=seed)
+
+
+def load_base(
+    source: str | Path,
+    *,
+    base_model_id: str,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+) -> Base:
+    """Load a base model and its tokenizer; arguments and errors as in `load_policy`."""
+    device = torch.device(device)
+    model = _load_model(source, dtype=_torch_dtype(dtype, device), revision=revision).to(device)
+    tokenizer = _load_tokenizer(source, revision=revision)
+    return Base(model, tokenizer, ChatFormat.of(tokenizer, model.generation_config), base_model_id, device)
 
 
 def use_threads(num_threads: int = 1) -> None:
@@ -256,7 +293,7 @@ def _torch_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
     return named
 
 
-def _load_base(source: str | Path, *, dtype: torch.dtype, revision: str | None) -> PreTrainedModel:
+def _load_model(source: str | Path, *, dtype: torch.dtype, revision: str | None) -> PreTrainedModel:
     if isinstance(source, Path):
         _check_folder(source)
     try:
@@ -325,6 +362,12 @@ def _linear_names(model: PreTrainedModel) -> tuple[str, ...]:
     if not names:
         raise ModelError(f"architecture {model.config.model_type!r} has no linear layer to put an adapter on")
     return tuple(sorted(names))
+
+
+def _twin(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model in new module objects: the tensors are shared, what PEFT does to the modules is not."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)
 
 
 def _inject(base: PreTrainedModel, settings: LoraSettings) -> PeftModel:

@@ -189,7 +189,8 @@ class Decoder:
                 columns = torch.arange(batch.num_columns, device=self._device)
                 inputs["attention_mask"] = (columns >= batch.first_column_B[:, None]).long()
         logits_BV = self._forward(ids_B[:, None], batch.slots, inputs)
-        batch.position_B += 1
+        # A finished row that is still carried stays where it is: learned positions have an end.
+        batch.position_B += torch.as_tensor(batch.alive, device=self._device)
         return logits_BV
 
     def _forward(self, ids: Tensor, slots: Slots, inputs: dict[str, Tensor]) -> Tensor:
