@@ -26,7 +26,7 @@ class Sample:
         output_text: the answer, without the thinking.
         output_reasoning: the thinking, if the model thinks.
         output_json: the parsed answer; left out, `output_text` is parsed when a grader asks for it.
-        output_tools: the message's tool calls.
+        output_tools: the message's tool calls; None reads as an empty list.
         choices: the whole list of choices of the chat completion.
     """
 

@@ -54,6 +54,7 @@ def failure(template: str, sample: Sample | None = None, item: dict[str, Any] | 
         ("{{item.kebab-key}}", "k"),
         ("{{item.0}}", "zero"),
         ("{{sample.output_text}}", "out"),
+        ("{{sample.output_tools}}", "[]"),
         ("{single} }} } {", "{single} }} } {"),
         ('{"a": {"b": 1}}', '{"a": {"b": 1}}'),
     ],
@@ -103,7 +104,7 @@ def test_a_completion_is_never_expanded(hostile: str) -> None:
         ("{{item.null.x}}", "NoneType"),
         ("{{item.a[0]}}", "no field 0"),
         ("{{sample.output_reasoning}}", "no output_reasoning"),
-        ("{{sample.output_tools}}", "no output_tools"),
+        ("{{sample.output_tools[0]}}", "0 entries"),
         ("{{sample.choices}}", "no choices"),
     ],
 )
