@@ -4,8 +4,8 @@ Usage: `@idempotent` on a view's `post`, which honours the header `Idempotency-K
 route with the same body gets the stored answer; with another body 400; while the first is still running 409.
 
 Usage: `@idempotent(dedupe_retries=True)` also covers clients that send no such header. The official client repeats a
-creation after a time-out and says so only in `x-stainless-retry-count`: such a repeat, with the key and body of a request
-of the last 15 minutes, gets the answer of that request. Two first attempts with equal bodies are two requests.
+creation after a time-out and says so only in `x-stainless-retry-count`: such a repeat, with the key and body of a
+request of the last 15 minutes, gets the answer of that request. Two first attempts with equal bodies are two requests.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def idempotent(post: Post) -> Post: ...
 @overload
 def idempotent(*, dedupe_retries: bool = False) -> Callable[[Post], Post]: ...
 def idempotent(post: Post | None = None, *, dedupe_retries: bool = False) -> Post | Callable[[Post], Post]:
-    """See the module. Only answers below 300 are kept: a request that was refused had no effect and may be corrected."""
+    """See the module. Only answers below 300 are kept: what was refused had no effect and may be corrected."""
 
     def decorate(function: Post) -> Post:
         @functools.wraps(function)

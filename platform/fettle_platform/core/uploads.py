@@ -35,6 +35,7 @@ class HashingUploadHandler(FileUploadHandler):
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         if start + len(raw_data) > self.limit:
+            self.upload_interrupted()
             raise PayloadTooLarge(f"The file is larger than {self.limit} bytes")
         self.digest.update(raw_data)
         self.file.write(raw_data)

@@ -1,4 +1,4 @@
-"""Writes of files. The bytes go to the store first, then the row is made: a row never names bytes that are not there."""
+"""Writes of files. The bytes go to the store first, then the row is made, so a row never names absent bytes."""
 
 from __future__ import annotations
 

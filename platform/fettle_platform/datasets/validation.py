@@ -139,7 +139,8 @@ def _parse(line: Line, findings: Findings) -> dict[str, Any] | None:
         findings.error(line.number, "invalid_utf8", "", text, expected="UTF-8", found=found)
         return None
     except strict_json.StrictJSONError as error:
-        found = shown(f"{error} in {data[:60].decode('utf-8', 'replace')!r}", limit=200)
+        detail = str(error).removeprefix("not valid JSON at ")
+        found = shown(f"{data[:60].decode('utf-8', 'replace')!r} ({detail})", limit=200)
         expected = _EXPECTED.get(error.code, "one JSON object a line")
         findings.error(line.number, error.code, "", _MESSAGES[error.code], expected=expected, found=found)
         return None

@@ -127,7 +127,7 @@ class ExpiresAfter(serializers.Serializer):
 
 
 class FileCreate(serializers.Serializer):
-    """The fields of a multipart body; `expires_after` arrives as `expires_after[anchor]` and `expires_after[seconds]`."""
+    """The fields of a multipart body; `expires_after` arrives as two, `expires_after[anchor]` and `[seconds]`."""
 
     file = serializers.FileField(allow_empty_file=False, max_length=255)
     purpose = serializers.ChoiceField(UPLOAD_PURPOSES)
@@ -152,7 +152,7 @@ class UploadComplete(serializers.Serializer):
 
 
 def nested_form(data: Any) -> dict[str, Any]:
-    """A multipart body as nested values: `{"expires_after[seconds]": "3600"}` -> `{"expires_after": {"seconds": ...}}`."""
+    """A multipart body as nested values: `{"a[b]": "3600"}` -> `{"a": {"b": "3600"}}`."""
     values: dict[str, Any] = {}
     for name in data:
         outer, bracket, inner = name.partition("[")

@@ -1,6 +1,7 @@
 """Reading and running graders. What runs here comes from the grader library only; user code never runs in this process.
 
-Usage by jobs: `spec = grader_parse(data=..., param="method.reinforcement.grader")`, `grader_require_supported(spec=...)`.
+Usage by jobs: `spec = grader_parse(data=..., param="method.reinforcement.grader")`, then
+`grader_require_supported(spec=spec, param=...)`.
 """
 
 from __future__ import annotations
