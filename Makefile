@@ -69,6 +69,7 @@ clean:  ## remove the environment
 	$(PIP) --no-deps --no-build-isolation -e . -e ./sdk
 	@touch $@
 
-.venv/dev.stamp: .venv/runtime.stamp requirements/dev.txt
+.venv/dev.stamp: .venv/runtime.stamp requirements/dev.txt requirements/openai-1x.txt
 	$(PIP) --require-hashes --no-deps -r requirements/dev.txt
+	$(PIP) --require-hashes --no-deps --upgrade --target .venv/openai-1x -r requirements/openai-1x.txt
 	@touch $@
