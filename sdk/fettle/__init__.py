@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fettle.results import Problem as Problem
     from fettle.results import Rollout as Rollout
     from fettle.results import Selection as Selection
+    from fettle.results import StepEvaluation as StepEvaluation
 
 _HOMES = {
     "AsyncFettle": "fettle.client",
@@ -57,6 +58,7 @@ _HOMES = {
     "Problem": "fettle.results",
     "Rollout": "fettle.results",
     "Selection": "fettle.results",
+    "StepEvaluation": "fettle.results",
 }
 
 __all__ = [*_HOMES, "__version__", "graders"]

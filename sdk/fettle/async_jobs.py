@@ -16,7 +16,7 @@ from fettle.display import Narrator, display_for
 from fettle.follow import PAGE_SIZE, RETRIED, Follow, deadline, detach_line, retry_line
 from fettle.job_view import JobView, metrics_rows
 from fettle.requests import chat_messages
-from fettle.results import Rollout, why_text
+from fettle.results import Rollout, StepEvaluation, why_text
 
 if TYPE_CHECKING:
     from fettle.client import AsyncFettle
@@ -116,6 +116,10 @@ class AsyncFineTuneJob(JobView):
         """All events, oldest first; only those later than the event `after` when it is given."""
         return await self._events_since(after)
 
+    async def evaluations(self) -> list[StepEvaluation]:
+        """How each held-out row did at each evaluated step, by ascending step."""
+        return await self._client.fettle.evaluations(self.id)
+
     async def checkpoints(self) -> list[FineTuningJobCheckpoint]:
         """The servable checkpoints, newest first."""
         return [checkpoint async for checkpoint in self._client.fine_tuning.jobs.checkpoints.list(self.id)]
@@ -126,9 +130,11 @@ class AsyncFineTuneJob(JobView):
             [event async for event in self._client.fine_tuning.jobs.list_events(self.id, limit=PAGE_SIZE)]
         )
 
-    async def rollouts(self, *, step: int | None = None, limit: int = 20) -> list[Rollout]:
-        """Stored completions with their grades, at most `limit`."""
-        return await self._client.fettle.rollouts(self.id, step=step, limit=limit)
+    async def rollouts(
+        self, *, step: int | None = None, row: int | None = None, purpose: str | None = None, limit: int = 20
+    ) -> list[Rollout]:
+        """Stored completions with their grades, at most `limit`; `purpose` is train, eval, final or report."""
+        return await self._client.fettle.rollouts(self.id, step=step, row=row, purpose=purpose, limit=limit)
 
     async def chat(self, text_or_messages: str | list[dict[str, Any]], **options: Any) -> ChatCompletion:
         """Ask the tuned model. Options are those of `client.chat.completions.create`."""

@@ -13,8 +13,8 @@ from openai.pagination import AsyncCursorPage
 from fettle import graders
 from fettle.archive import extract
 from fettle.async_jobs import AsyncFineTuneJob
-from fettle.requests import STREAM_HEADERS, path, rollout_query
-from fettle.results import FileReport, GraderResult, Rollout, Selection, selection_of
+from fettle.requests import STREAM_HEADERS, job_path, path, rollout_query
+from fettle.results import FileReport, GraderResult, Rollout, Selection, StepEvaluation, selection_of
 
 if TYPE_CHECKING:
     from fettle.client import AsyncFettle
@@ -34,17 +34,38 @@ class AsyncFettleResources:
         return AsyncFineTuneJob(self._client, await self._client.fine_tuning.jobs.retrieve(job_id))
 
     async def selection(self, job_id: str) -> Selection | None:
-        """Which checkpoint was delivered and why, with every candidate; None before the job ends."""
-        found = await self._client.get(path("jobs", job_id, "selection"), cast_to=object)
+        """Which checkpoint was delivered and why, with every candidate; None before the job has succeeded."""
+        if (await self.job(job_id)).best is None:
+            return None
+        found = await self._client.get(job_path(job_id, "selection"), cast_to=object)
         return selection_of({"selection": found})
 
-    async def rollouts(self, job_id: str, *, step: int | None = None, limit: int = 20) -> list[Rollout]:
-        """Stored completions of a job with their grades, at most `limit`."""
+    async def evaluations(self, job_id: str) -> list[StepEvaluation]:
+        """How each held-out row did at each evaluated step, by ascending step."""
         pages = self._client.get_api_list(
-            path("jobs", job_id, "rollouts"),
+            job_path(job_id, "evaluations"), model=StepEvaluation, page=AsyncCursorPage[StepEvaluation]
+        )
+        return [evaluation async for evaluation in pages]
+
+    async def rollouts(
+        self,
+        job_id: str,
+        *,
+        step: int | None = None,
+        row: int | None = None,
+        purpose: str | None = None,
+        limit: int = 20,
+    ) -> list[Rollout]:
+        """Stored completions of a job with their grades, in the order they were written, at most `limit`.
+
+        Args:
+            purpose: "train", "eval", "final" (more answers for the last candidates) or "report".
+        """
+        pages = self._client.get_api_list(
+            job_path(job_id, "rollouts"),
             model=Rollout,
             page=AsyncCursorPage[Rollout],
-            options={"params": rollout_query(step, min(limit, 100))},
+            options={"params": rollout_query(step=step, row=row, purpose=purpose, limit=limit)},
         )
         found: list[Rollout] = []
         async for rollout in pages:

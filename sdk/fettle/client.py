@@ -252,7 +252,7 @@ def _client_options(parent: type, api_key: Any, base_url: Any, options: dict[str
     if not key:
         raise MissingApiKey(
             "no API key: FETTLE_API_KEY is not set",
-            fix="Export FETTLE_API_KEY or pass api_key=...; `fettle up` prints the key of a server on this machine.",
+            fix="Export FETTLE_API_KEY or pass api_key=...; `fettle up` prints a key when it first starts.",
         )
     filled = {**options, "api_key": key, "base_url": base_url or env.base_url()}
     # Newer official clients send OPENAI_ADMIN_KEY with admin calls; a Fettle server wants its own key there.

@@ -15,7 +15,7 @@ from fettle.display import Narrator, display_for
 from fettle.follow import PAGE_SIZE, RETRIED, Follow, deadline, detach_line, retry_line
 from fettle.job_view import JobView, metrics_rows
 from fettle.requests import chat_messages
-from fettle.results import Rollout, why_text
+from fettle.results import Rollout, StepEvaluation, why_text
 
 if TYPE_CHECKING:
     from fettle.client import Fettle
@@ -110,6 +110,10 @@ class FineTuneJob(JobView):
         """All events, oldest first; only those later than the event `after` when it is given."""
         return self._events_since(after)
 
+    def evaluations(self) -> list[StepEvaluation]:
+        """How each held-out row did at each evaluated step, by ascending step."""
+        return self._client.fettle.evaluations(self.id)
+
     def checkpoints(self) -> list[FineTuningJobCheckpoint]:
         """The servable checkpoints, newest first."""
         return list(self._client.fine_tuning.jobs.checkpoints.list(self.id))
@@ -118,9 +122,11 @@ class FineTuneJob(JobView):
         """What was measured, one dictionary for each metrics event, by ascending step."""
         return metrics_rows(self._client.fine_tuning.jobs.list_events(self.id, limit=PAGE_SIZE))
 
-    def rollouts(self, *, step: int | None = None, limit: int = 20) -> list[Rollout]:
-        """Stored completions with their grades, at most `limit`."""
-        return self._client.fettle.rollouts(self.id, step=step, limit=limit)
+    def rollouts(
+        self, *, step: int | None = None, row: int | None = None, purpose: str | None = None, limit: int = 20
+    ) -> list[Rollout]:
+        """Stored completions with their grades, at most `limit`; `purpose` is train, eval, final or report."""
+        return self._client.fettle.rollouts(self.id, step=step, row=row, purpose=purpose, limit=limit)
 
     def chat(self, text_or_messages: str | list[dict[str, Any]], **options: Any) -> ChatCompletion:
         """Ask the tuned model. Options are those of `client.chat.completions.create`."""

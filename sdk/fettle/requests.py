@@ -17,6 +17,8 @@ STREAM_HEADERS = {"Accept": "application/zip", "X-Stainless-Raw-Response": "stre
 # Above this the file goes in parts (`/uploads`), so that a broken connection costs one part.
 CHUNKED_ABOVE_BYTES = 256 << 20
 
+ROLLOUT_PAGE_SIZE = 1000
+
 Auto = Literal["auto"]
 Method = Literal["reinforcement", "supervised"]
 
@@ -138,5 +140,10 @@ def path(*segments: str) -> str:
     return "/fettle/" + "/".join(quote(segment, safe=":") for segment in segments)
 
 
-def rollout_query(step: int | None, limit: int | None) -> dict[str, object]:
-    return {name: value for name, value in (("step", step), ("limit", limit)) if value is not None}
+def job_path(job_id: str, resource: str) -> str:
+    return path("fine_tuning", "jobs", job_id, resource)
+
+
+def rollout_query(*, step: int | None, row: int | None, purpose: str | None, limit: int) -> dict[str, object]:
+    query = {"step": step, "row": row, "purpose": purpose, "limit": min(limit, ROLLOUT_PAGE_SIZE)}
+    return {name: value for name, value in query.items() if value is not None}

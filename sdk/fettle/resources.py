@@ -14,8 +14,8 @@ from openai.pagination import SyncCursorPage
 from fettle import graders
 from fettle.archive import extract
 from fettle.jobs import FineTuneJob
-from fettle.requests import STREAM_HEADERS, path, rollout_query
-from fettle.results import FileReport, GraderResult, Rollout, Selection, selection_of
+from fettle.requests import STREAM_HEADERS, job_path, path, rollout_query
+from fettle.results import FileReport, GraderResult, Rollout, Selection, StepEvaluation, selection_of
 
 if TYPE_CHECKING:
     from fettle.client import Fettle
@@ -35,17 +35,38 @@ class FettleResources:
         return FineTuneJob(self._client, self._client.fine_tuning.jobs.retrieve(job_id))
 
     def selection(self, job_id: str) -> Selection | None:
-        """Which checkpoint was delivered and why, with every candidate; None before the job ends."""
-        found = self._client.get(path("jobs", job_id, "selection"), cast_to=object)
+        """Which checkpoint was delivered and why, with every candidate; None before the job has succeeded."""
+        if (self.job(job_id)).best is None:
+            return None
+        found = self._client.get(job_path(job_id, "selection"), cast_to=object)
         return selection_of({"selection": found})
 
-    def rollouts(self, job_id: str, *, step: int | None = None, limit: int = 20) -> list[Rollout]:
-        """Stored completions of a job with their grades, at most `limit`."""
+    def evaluations(self, job_id: str) -> list[StepEvaluation]:
+        """How each held-out row did at each evaluated step, by ascending step."""
         pages = self._client.get_api_list(
-            path("jobs", job_id, "rollouts"),
+            job_path(job_id, "evaluations"), model=StepEvaluation, page=SyncCursorPage[StepEvaluation]
+        )
+        return list(pages)
+
+    def rollouts(
+        self,
+        job_id: str,
+        *,
+        step: int | None = None,
+        row: int | None = None,
+        purpose: str | None = None,
+        limit: int = 20,
+    ) -> list[Rollout]:
+        """Stored completions of a job with their grades, in the order they were written, at most `limit`.
+
+        Args:
+            purpose: "train", "eval", "final" (more answers for the last candidates) or "report".
+        """
+        pages = self._client.get_api_list(
+            job_path(job_id, "rollouts"),
             model=Rollout,
             page=SyncCursorPage[Rollout],
-            options={"params": rollout_query(step, min(limit, 100))},
+            options={"params": rollout_query(step=step, row=row, purpose=purpose, limit=limit)},
         )
         return list(islice(pages, limit))
 

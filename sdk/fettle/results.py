@@ -101,7 +101,7 @@ class Problem(BaseModel):
 class FileReport(BaseModel):
     """The validation of one file, its problems grouped by cause."""
 
-    file_id: str | None = None
+    id: str | None = None
     status: str = "processed"
     num_rows: int | None = None
     num_errors: int | None = None
@@ -131,18 +131,45 @@ class GraderResult(BaseModel):
 
 
 class Rollout(BaseModel):
-    """One sampled completion of a job with its grade."""
+    """One sampled completion of a job with its grade. `reward` is None where grading failed."""
 
-    id: str | None = None
+    id: str
     step: int
     row: int
+    purpose: Literal["train", "eval", "final", "report"] | None = None
+    source: str | None = None
+    sample_index: int | None = None
     text: str | None = None
     reasoning: str | None = None
     reward: float | None = None
-    sub_rewards: dict[str, float] | None = None
+    sub_rewards: dict[str, float | None] | None = None
     advantage: float | None = None
-    completion_tokens: int | None = None
+    num_tokens: int | None = None
+    num_reasoning_tokens: int | None = None
     finish_reason: str | None = None
+    error: str | None = None
+    error_flags: list[str] | None = None
+
+
+class ItemScore(BaseModel):
+    """One held-out row at one step; None where every grade failed."""
+
+    row: int
+    mean: float | None = None
+
+
+class StepEvaluation(BaseModel):
+    """The policy of one step on the held-out rows. Step 0 is the base."""
+
+    id: str
+    step: int
+    mean: float
+    standard_error: float
+    kl_nats: float
+    num_items: int
+    samples_per_item: int
+    in_sample: bool = False
+    items: list[ItemScore] = []
 
 
 def _where(lines: list[int], count: int) -> str:

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from fettle import DownloadRefused
 from fettle.archive import extract
 

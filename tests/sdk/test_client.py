@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+
 from fettle import AsyncFettle, Fettle, FettleError, InvalidData, JobFailed, MissingApiKey
 
 GRADER = {"type": "math", "name": "math", "reference": "{{item.answer}}"}
@@ -30,6 +31,7 @@ def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPat
     assert (str(client.base_url), client.api_key) == ("http://gpu:9/v1/", "fk_env")
 
 
+@pytest.mark.filterwarnings("ignore:Retrieve is deprecated")  # 1.x has no other name for it
 def test_nothing_of_an_openai_account_is_sent(wire, shapes, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(name, "secret-of-openai")
@@ -37,9 +39,7 @@ def test_nothing_of_an_openai_account_is_sent(wire, shapes, monkeypatch: pytest.
     wire.on("GET", "/v1/fine_tuning/checkpoints/ckpt/permissions", shapes.page())
     client = Fettle(base_url=wire.url, api_key="fk_test")
     client.models.list()
-    list(client.fine_tuning.checkpoints.permissions.list("ckpt")) if hasattr(
-        client.fine_tuning.checkpoints.permissions, "list"
-    ) else client.fine_tuning.checkpoints.permissions.retrieve("ckpt")
+    client.fine_tuning.checkpoints.permissions.retrieve("ckpt")
     assert len(wire.requests) == 2
     for request in wire.requests:
         assert "secret-of-openai" not in str(request.headers)
@@ -137,7 +137,7 @@ def finished(shapes: Any) -> dict[str, Any]:
 
 def test_a_finished_job_says_what_was_chosen_and_why(client: Fettle, wire, shapes) -> None:
     wire.on("GET", "/v1/fine_tuning/jobs/ftjob-1", finished(shapes))
-    wire.on("GET", "/v1/fettle/jobs/ftjob-1/selection", shapes.SELECTION)
+    wire.on("GET", "/v1/fettle/fine_tuning/jobs/ftjob-1/selection", shapes.SELECTION)
     job = client.fettle.job("ftjob-1")
     assert job.best is not None
     assert (job.best.chosen_step, job.best.gain_low, job.best.improved) == (20, 0.375, True)
@@ -167,12 +167,16 @@ def test_controls_and_lists(client: Fettle, wire, shapes) -> None:
     first = shapes.page(shapes.event(3, data=shapes.step_data(2, 0.5)), shapes.event(2, "note"), has_more=True)
     second = shapes.page(shapes.event(1, data=shapes.step_data(1, 0.25)))
     wire.on("GET", base + "/events", first, second, first, second)
-    checkpoint = {"id": "ftckpt_1", "object": "fine_tuning.job.checkpoint", "created_at": 1, "step_number": 20,
-                  "fine_tuned_model_checkpoint": "ft:x:ckpt-step-20", "fine_tuning_job_id": "ftjob-1", "metrics": {}}  # fmt: skip
+    checkpoint = {"id": "ftckpt_1", "created_at": 1, "step_number": 20, "metrics": {},
+                  "fine_tuned_model_checkpoint": "ft:x:ckpt-step-20", "fine_tuning_job_id": "ftjob-1"}  # fmt: skip
     wire.on("GET", base + "/checkpoints", shapes.page(checkpoint))
     rollout = {"id": "r1", "step": 3, "row": 0, "text": "2", "reward": 1.0, "sub_rewards": {"exact": 1.0}}
-    wire.on("GET", "/v1/fettle/jobs/ftjob-1/rollouts", shapes.page(rollout, rollout))
+    wire.on("GET", "/v1/fettle/fine_tuning/jobs/ftjob-1/rollouts", shapes.page(rollout, rollout))
+    items = [{"row": 0, "mean": None}, {"row": 1, "mean": 1.0}]
+    evaluation = {"id": "step-20", "step": 20, "mean": 0.75, "items": items}
+    wire.on("GET", "/v1/fettle/fine_tuning/jobs/ftjob-1/evaluations", shapes.page(evaluation))
     job = client.fettle.job("ftjob-1")
+    assert [item.mean for item in job.evaluations()[0].items] == [None, 1.0]
     assert [job.pause().status, job.resume().status, job.cancel().status] == ["pausing", "queued", "cancelled"]
     assert job.done
     assert [event.id for event in job.events()] == ["ftevent-1", "ftevent-2", "ftevent-3"]
@@ -215,13 +219,12 @@ def test_an_adapter_is_downloaded_and_unpacked(client: Fettle, wire, shapes, tmp
 
 def test_graders_are_tried_on_the_server(client: Fettle, wire) -> None:
     wire.on("POST", "/v1/fine_tuning/alpha/graders/validate", {"grader": {**GRADER, "input": "x"}})
-    errors = {"python_grader_runtime_error": True, "python_grader_runtime_error_details": "boom", "other_error": False}
-    wire.on(
-        "POST", "/v1/fine_tuning/alpha/graders/run", {"reward": 0, "sub_rewards": {}, "metadata": {"errors": errors}}
-    )
+    details = {"python_grader_runtime_error": True, "python_grader_runtime_error_details": "boom"}
+    answer = {"reward": 0, "sub_rewards": {}, "metadata": {"errors": {**details, "other_error": False}}}
+    wire.on("POST", "/v1/fine_tuning/alpha/graders/run", answer)
     assert client.fettle.graders.validate(GRADER)["input"] == "x"
     result = client.fettle.graders.run(GRADER, answer="2", item={"answer": "2"})
-    assert result.errors == {"python_grader_runtime_error": True, "python_grader_runtime_error_details": "boom"}
+    assert result.errors == details
     assert wire.requests[-1].json() == {"grader": GRADER, "model_sample": "2", "item": {"answer": "2"}}
 
 
@@ -237,8 +240,9 @@ def test_the_async_twin_does_the_same(async_client: AsyncFettle, wire, shapes, t
     wire.on("POST", "/v1/fine_tuning/jobs", shapes.job())
     wire.on("GET", base, shapes.job("running"), finished(shapes))
     wire.on("GET", base + "/events", shapes.page(), shapes.page(shapes.event(1, data=shapes.step_data(1, 0.5))))
-    wire.on("GET", "/v1/fettle/jobs/ftjob-1/selection", shapes.SELECTION)
-    wire.on("GET", "/v1/fettle/jobs/ftjob-1/rollouts", shapes.page({"step": 1, "row": 0}))
+    wire.on("GET", "/v1/fettle/fine_tuning/jobs/ftjob-1/selection", shapes.SELECTION)
+    rollout = {"id": "rollout-1-0", "step": 1, "row": 0}
+    wire.on("GET", "/v1/fettle/fine_tuning/jobs/ftjob-1/rollouts", shapes.page(rollout))
     wire.on("GET", base + "/checkpoints", shapes.page())
     wire.on("GET", "/v1/fettle/models/ft:a%2Fb:org::1/adapter", zipped(config="{}"))
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from fettle import InvalidRequest
 from fettle import graders as g
 

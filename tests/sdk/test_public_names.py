@@ -6,21 +6,24 @@ import inspect
 import subprocess
 import sys
 
-import fettle
 import openai
+
+import fettle
 from fettle import AsyncFettle, AsyncFineTuneJob, Fettle, FineTuneJob, graders
 
 NAMES = [
     "AsyncFettle", "AsyncFineTuneJob", "Candidate", "DownloadRefused", "Example", "Fettle", "FettleError",
     "FileReport", "FineTuneJob", "GraderResult", "InvalidData", "InvalidRequest", "JobFailed", "JobTimeout",
-    "MissingApiKey", "Occurrence", "Problem", "Rollout", "Selection", "__version__", "graders",
+    "MissingApiKey", "Occurrence", "Problem", "Rollout", "Selection", "StepEvaluation", "__version__", "graders",
 ]  # fmt: skip
 JOB_NAMES = [
-    "best", "cancel", "chat", "checkpoints", "done", "download", "ending", "error", "events", "fettle",
+    "best", "cancel", "chat", "checkpoints", "done", "download", "ending", "error", "evaluations", "events", "fettle",
     "fine_tuned_model", "id", "metrics", "model", "pause", "phase", "raise_unless_succeeded", "refresh", "resume",
     "rollouts", "status", "tuned_model", "undecided", "wait", "watch", "why",
 ]  # fmt: skip
-GRADER_NAMES = ["from_file", "label_model", "load", "math", "multi", "python", "score_model", "string_check", "text_similarity"]  # fmt: skip
+GRADER_NAMES = [
+    "from_file", "label_model", "load", "math", "multi", "python", "score_model", "string_check", "text_similarity",
+]  # fmt: skip
 
 
 def public(thing: object) -> list[str]:

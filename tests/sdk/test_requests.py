@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fettle import InvalidData, InvalidRequest
 from fettle.data import FileId, check_lines, source_of
 from fettle.requests import chat_messages, job_request, merge_hyperparameters, path

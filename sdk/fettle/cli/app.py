@@ -52,7 +52,9 @@ class Root(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in OWN.items()])
-        server = [(n, c.get_short_help_str(60)) for n, c in plugins.commands().items() if n not in OWN and not c.hidden]
+        server = [
+            (n, c.get_short_help_str(200)) for n, c in plugins.commands().items() if n not in OWN and not c.hidden
+        ]
         if server:
             with formatter.section("Server"):
                 formatter.write_dl(sorted(server))

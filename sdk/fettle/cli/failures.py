@@ -114,7 +114,7 @@ def _fix(status: int, code: str | None) -> str | None:
     if code in FIX_BY_CODE:
         return FIX_BY_CODE[code]
     by_status = {
-        401: "Check FETTLE_API_KEY; `fettle up` prints the key of a server on this machine.",
+        401: "Check FETTLE_API_KEY; `fettle up` prints a key when it first starts.",
         403: "Use a key with more rights.",
         404: "Check the id; `list` shows what is there.",
         429: "Wait a little and try again.",

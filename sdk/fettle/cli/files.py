@@ -56,7 +56,7 @@ def check(session: Session, file: Annotated[str, typer.Argument(metavar="FILE|FI
     else:
         num_rows, problems = check_lines(source.lines())
         report = FileReport(num_rows=num_rows, causes=problems)
-    session.item(record(report), report_text(file, report), id_key="file_id")
+    session.item(record(report), report_text(file, report))
     if report.errors:
         raise typer.Exit(1)
 

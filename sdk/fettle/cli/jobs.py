@@ -148,11 +148,13 @@ def rollouts(
     session: Session,
     job_id: JobArgument,
     step: Annotated[int | None, typer.Option(min=0, help="Only this step.")] = None,
+    row: Annotated[int | None, typer.Option(min=0, help="Only this row, counted from 0.")] = None,
+    purpose: Annotated[str | None, typer.Option(help="train, eval, final or report.")] = None,
     limit: Limit = 20,
 ) -> None:
     """Completions that were sampled, with their rewards."""
-    found = session.client.fettle.rollouts(job_id, step=step, limit=limit)
-    session.items([record(rollout) for rollout in found], ["step", "row", "reward", "advantage", "text"])
+    found = session.client.fettle.rollouts(job_id, step=step, row=row, purpose=purpose, limit=limit)
+    session.items([record(rollout) for rollout in found], ["step", "row", "purpose", "reward", "advantage", "text"])
 
 
 @verb(app)
