@@ -1,0 +1,1 @@
+"""Chat completions in front of an OpenAI-compatible upstream."""

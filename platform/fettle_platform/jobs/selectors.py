@@ -1,0 +1,67 @@
+"""Reads of jobs, always through the caller's scope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db.models import QuerySet
+from fettle_workers.contract.events import Evaluation, StepMetrics
+
+from fettle_platform.accounts.scoping import Scope, ScopedQuerySet
+from fettle_platform.core.errors import InvalidRequest
+from fettle_platform.jobs.metrics import StepRecord
+from fettle_platform.jobs.models import Checkpoint, Job, JobEvent, JobStep, RolloutFile
+
+
+def job_get(scope: Scope, job_id: str) -> Job:
+    """Raises NotFound, also for another project's job."""
+    return _with_organization(scope).fetch(job_id, kind="fine-tuning job", code="fine_tune_not_found")
+
+
+def job_list(scope: Scope, *, query: Mapping[str, str]) -> ScopedQuerySet[Job]:
+    """The project's jobs. `metadata[k]=v` keeps those with all these pairs, `metadata=null` those without metadata."""
+    jobs = _with_organization(scope)
+    for name, value in query.items():
+        if name == "metadata":
+            if value != "null":
+                raise InvalidRequest("metadata must be null, or use metadata[key]=value", param="metadata")
+            jobs = jobs.filter(metadata_pairs__isnull=True)
+        elif name.startswith("metadata[") and name.endswith("]"):
+            key = name.removeprefix("metadata[").removesuffix("]")
+            jobs = jobs.filter(metadata_pairs__key=key, metadata_pairs__value=value)
+    return jobs
+
+
+def _with_organization(scope: Scope) -> ScopedQuerySet[Job]:
+    return Job.objects.for_project(scope).select_related("project__organization")
+
+
+def event_list(job: Job) -> QuerySet[JobEvent]:
+    return JobEvent.objects.filter(job=job)
+
+
+def checkpoint_list(job: Job) -> QuerySet[Checkpoint]:
+    """Those that can be served, with the job at hand."""
+    return Checkpoint.objects.filter(job=job, kept=True).select_related("job")
+
+
+def step_records(job: Job) -> list[StepRecord]:
+    """What was measured, by ascending step."""
+    rows = JobStep.objects.filter(job=job).order_by("step").values_list("step", "metrics", "evaluation")
+    return [(step, read_metrics(metrics), read_evaluation(evaluation)) for step, metrics, evaluation in rows]
+
+
+def evaluation_list(job: Job) -> QuerySet[JobStep]:
+    return JobStep.objects.filter(job=job, evaluation__isnull=False)
+
+
+def rollout_files(job: Job) -> QuerySet[RolloutFile]:
+    return RolloutFile.objects.filter(job=job).order_by("last_step")
+
+
+def read_metrics(data: object) -> StepMetrics | None:
+    return None if data is None else StepMetrics.model_validate(data)
+
+
+def read_evaluation(data: object) -> Evaluation | None:
+    return None if data is None else Evaluation.model_validate(data)

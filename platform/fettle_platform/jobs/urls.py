@@ -1,0 +1,16 @@
+from django.urls import path
+
+from fettle_platform.jobs import api, fettle_api
+
+urlpatterns = [
+    path("fine_tuning/jobs", api.JobsView.as_view()),
+    path("fine_tuning/jobs/<str:job_id>", api.JobView.as_view()),
+    path("fine_tuning/jobs/<str:job_id>/cancel", api.CancelView.as_view()),
+    path("fine_tuning/jobs/<str:job_id>/pause", api.PauseView.as_view()),
+    path("fine_tuning/jobs/<str:job_id>/resume", api.ResumeView.as_view()),
+    path("fine_tuning/jobs/<str:job_id>/events", api.EventsView.as_view()),
+    path("fine_tuning/jobs/<str:job_id>/checkpoints", api.CheckpointsView.as_view()),
+    path("fettle/fine_tuning/jobs/<str:job_id>/selection", fettle_api.SelectionView.as_view()),
+    path("fettle/fine_tuning/jobs/<str:job_id>/evaluations", fettle_api.EvaluationsView.as_view()),
+    path("fettle/fine_tuning/jobs/<str:job_id>/rollouts", fettle_api.RolloutsView.as_view()),
+]

@@ -1,0 +1,1 @@
+"""Models that can be served: which adapter each public name stands for."""

@@ -1,0 +1,11 @@
+from django.urls import path
+
+import fettle_platform.core.converters  # noqa: F401 -- registers model_id
+from fettle_platform.registry import api
+
+urlpatterns = [
+    path("models", api.ModelsView.as_view()),
+    path("models/<model_id:model_id>", api.ModelView.as_view()),
+    path("fettle/models/<model_id:model_id>/adapter", api.AdapterView.as_view()),
+    path("fettle/models/<model_id:model_id>", api.ModelDetailsView.as_view()),
+]
