@@ -65,7 +65,9 @@ def test_empty_texts(metric: str) -> None:
 
 
 @pytest.mark.parametrize("metric", [name for name in NAMES if name != "meteor"])
-@pytest.mark.parametrize("text", ["Paris", "two words", "日本語", "Ünï cödé", "!?", "a", "नमस्ते", "👩‍👩‍👧"])
+@pytest.mark.parametrize(
+    "text", ["Paris", "two words", "日本語", "Ünï cödé", "!?", "a", "नमस्ते", "👩‍👩‍👧", "a \ud800 b", "\0"]
+)
 def test_equal_texts_score_one(metric: str, text: str) -> None:
     assert text_similarity(text, text, metric) == pytest.approx(1.0)
 
