@@ -70,7 +70,7 @@ def delete(session: Session, file_ids: Annotated[list[str], typer.Argument(metav
 
 def report_text(name: str, report: Any) -> str:
     """`train.jsonl: 120 rows, 2 causes of errors`, then the causes."""
-    rows = f"{report.num_rows} rows, " if report.num_rows is not None else ""
+    rows = f"{report.num_rows} row{'s' * (report.num_rows != 1)}, " if report.num_rows is not None else ""
     errors, warnings = len(report.errors), len(report.warnings)
     verdict = f"{errors} kind{'s' * (errors != 1)} of error" if errors else "no errors"
     head = f"{name}: {rows}{verdict}" + (f", {warnings} kind{'s' * (warnings != 1)} of warning" if warnings else "")

@@ -1,0 +1,5 @@
+"""`python -m fettle`: the `fettle` command."""
+
+from fettle.cli import main
+
+main()
