@@ -81,6 +81,8 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "PREPROCESSING_HOOKS": ["fettle_platform.core.schema.public_endpoints"],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    # Enums stay in place: fields called `status` and `object` have other values in every object.
+    "POSTPROCESSING_HOOKS": [],
 }
 
 LOGGING = {
