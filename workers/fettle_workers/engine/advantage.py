@@ -50,7 +50,9 @@ def group_advantages(rewards_GK: NDArray[np.float64], scale: float | None) -> Ad
     centred_GK = np.where(graded_GK, rewards_GK - mean_G[:, None], 0.0)
     std_G = np.where(num_G > 0, np.sqrt((centred_GK**2).sum(axis=1) / np.maximum(num_G, 1)), np.nan)
 
-    spread_G = np.where(graded_GK, rewards_GK, -np.inf).max(axis=1) - np.where(graded_GK, rewards_GK, np.inf).min(axis=1)
+    spread_G = np.where(graded_GK, rewards_GK, -np.inf).max(axis=1) - np.where(graded_GK, rewards_GK, np.inf).min(
+        axis=1
+    )
     informative_G = (num_G >= 2) & (spread_G > EQUAL_REWARDS * np.maximum(1.0, np.abs(mean_G)))
     scale = _updated_scale(scale, centred_GK[informative_G], graded_GK[informative_G])
     values_GK = np.where(informative_G[:, None], centred_GK, 0.0)

@@ -38,6 +38,11 @@ class Health:
     num_rollbacks: int = 0
     masked_alarm: bool = False
 
+    @property
+    def usual_norm(self) -> float:
+        """Median gradient norm of the last applied updates; 0 before the first."""
+        return median(self.norms) if self.norms else 0.0
+
     def judge_update(self, step: int, *, loss: float, grad_norm: float) -> Action:
         """Whether an update may be applied: not if loss or gradient is not finite, or 10 times the usual size.
 
@@ -45,7 +50,7 @@ class Health:
         """
         self.bad_steps = [bad for bad in self.bad_steps if bad > step - _WINDOW]
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
-        spike = finite and len(self.norms) >= _WINDOW and grad_norm > _NORM_SPIKE * median(self.norms)
+        spike = finite and len(self.norms) >= _WINDOW and grad_norm > _NORM_SPIKE * self.usual_norm
         if finite and not spike:
             self.norms = [*self.norms, grad_norm][-_WINDOW:]
             return "apply"
@@ -73,7 +78,6 @@ class Health:
         if self.num_rollbacks >= _MAX_ROLLBACKS:
             return "stop"
         self.num_rollbacks += 1
-        self.lr_scale /= 2
         return "roll_back"
 
 
@@ -114,7 +118,9 @@ class GradeLog:
         common = Counter(self.messages).most_common(5)
         shown = "; ".join(f"{count} times: {message}" for message, count in common)
         advice = "Run the grader on a few rows and completions before starting the job again."
-        return JobFailed("grader_error_rate_exceeded", f"{found}. {shown}. {advice}", param="method.reinforcement.grader")
+        return JobFailed(
+            "grader_error_rate_exceeded", f"{found}. {shown}. {advice}", param="method.reinforcement.grader"
+        )
 
 
 @dataclass

@@ -52,7 +52,7 @@ class Learner:
             scores = score_tokens(self.policy, batch, temperature=temperature)
             part = loss(batch, scores)
             part.total.backward()
-            total += float(part.total)
+            total += float(part.total.detach())
             num_tokens += int(part.num_tokens)
             for name, value in (*part.sums.items(), ("entropy", scores.entropy_N.sum())):
                 sums[name] = sums.get(name, 0.0) + float(value)

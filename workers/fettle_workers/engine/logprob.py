@@ -5,6 +5,7 @@ Letters in shapes: B rows, L tokens, N loss tokens (row by row), H hidden size, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -81,9 +82,7 @@ def _padded(sequences: Sequence[TokenSequence], members: tuple[int, ...], device
         loss[row, : len(sequence.ids)] = torch.tensor(sequence.in_loss)
     loss[:, 0] = False
     rows = torch.arange(len(sequences))[:, None].expand_as(loss)
-    return Microbatch(
-        members, *(tensor.to(device) for tensor in (ids, mask, loss, ids[loss], rows[loss]))
-    )
+    return Microbatch(members, *(tensor.to(device) for tensor in (ids, mask, loss, ids[loss], rows[loss])))
 
 
 def score_tokens(policy: Policy, batch: Microbatch, *, temperature: float = 1.0) -> TokenScores:
@@ -123,7 +122,8 @@ def exact_kl(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[float,
 def kl_between(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
     """Mean KL(before || after) per token of two lists of [N, V] logprobs."""
     total = sum(float((old.exp() * (old - new).clamp(-1e4, 1e4)).sum()) for old, new in zip(before, after, strict=True))
-    return max(0.0, total) / max(1, sum(len(old) for old in before))
+    mean = total / max(1, sum(len(old) for old in before))
+    return max(0.0, mean) if math.isfinite(mean) else math.nan
 
 
 def all_logprobs(policy: Policy, batches: Sequence[Microbatch]) -> list[Tensor]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fettle_graders.grade import Grade
 from fettle_graders.sample import Sample
-
 from fettle_workers.contract.events import CheckpointManifest, Event
 
 if TYPE_CHECKING:  # a port is known without loading torch

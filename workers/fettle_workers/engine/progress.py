@@ -52,6 +52,7 @@ class Progress:
         groups_seen, groups_informative: since the last evaluation.
         signal_seen: some group had different rewards.
         table: every evaluation so far.
+        go_back_to: candidate whose adapter the next step starts from, decided at the last evaluation.
         end_reason: why training ended; None while it goes on.
     """
 
@@ -70,6 +71,7 @@ class Progress:
     early_stop: EarlyStop = field(default_factory=EarlyStop)
     kl: KlControl = field(default_factory=KlControl)
     table: list[Entry] = field(default_factory=list)
+    go_back_to: int | None = None
     end_reason: str | None = None
 
     def entry(self, step: int) -> Entry:

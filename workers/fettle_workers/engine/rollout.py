@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from fettle_graders.grade import Grade
 from fettle_graders.sample import Sample
-
 from fettle_workers.contract.events import GraderMetrics
 from fettle_workers.engine.chat import ChatFormat, Parsed
 from fettle_workers.engine.data import Row
@@ -164,7 +163,3 @@ def _metrics(
         f"{prefix}_latency_s_mean": sum(seconds for _, _, seconds in parts) / len(parts) if parts else None,
     }
     return GraderMetrics(name=name, type=kind, **values)
-
-
-def mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

@@ -26,6 +26,8 @@ RULE = (
     "confidence, and step 0 otherwise."
 )
 
+_UNKNOWN = 1e9
+
 _T_95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753, 1.746)
 _T_95 += (1.740, 1.734, 1.729, 1.725, 1.721, 1.717, 1.714, 1.711, 1.708, 1.706, 1.703, 1.701, 1.699, 1.697)
 _T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
@@ -144,14 +146,14 @@ def measure_gain(chosen: Items, base: Items, *, seed: int, num_resamples: int = 
     """How much better `chosen` is than `base` on the same items, with bounds.
 
     The bounds are those of a cluster bootstrap over items, or of Student's t where that is more cautious: with few
-    items the bootstrap's percentiles are too narrow. No bound is finite with fewer than two items.
+    items the bootstrap's percentiles are too narrow. With fewer than two items they are without meaning.
     """
     difference = chosen - base
     difference = difference[~np.isnan(difference)]
     num_items = len(difference)
     mean, error = mean_and_error(difference)
-    if num_items < 2:
-        return Gain(mean if num_items else 0.0, -math.inf, math.inf, -math.inf, num_items)
+    if num_items < 2:  # no spread can be measured: bounds that say nothing, yet are numbers
+        return Gain(mean if num_items else 0.0, -_UNKNOWN, _UNKNOWN, -_UNKNOWN, num_items)
     picks = np.random.Generator(np.random.Philox(seed)).integers(0, num_items, (num_resamples, num_items))
     means = difference[picks].mean(axis=1)
     lower_bound, low, high = (float(q) for q in np.quantile(means, (0.05, 0.025, 0.975)))

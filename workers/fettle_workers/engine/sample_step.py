@@ -1,0 +1,104 @@
+"""The completions of one training step: this step's rows, and further rows while too many groups are flat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fettle_workers.engine.advantage import group_advantages
+from fettle_workers.engine.curriculum import MAX_OVERDRAW, draw_rows, refill_rows
+from fettle_workers.engine.data import Data
+from fettle_workers.engine.job import Job
+from fettle_workers.engine.plan import Plan
+from fettle_workers.engine.ports import GraderRunner, Sampler
+from fettle_workers.engine.rollout import Collected, Group, Rollout, collect
+from fettle_workers.engine.sampler import SamplingParams
+from fettle_workers.engine.seeds import stable_seed
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Where completions come from: rows, sampler and grader of the job."""
+
+    data: Data
+    sampler: Sampler
+    graders: GraderRunner
+    params: SamplingParams
+
+
+def sample_step(job: Job[Plan], source: Rollouts, step: int) -> Collected:
+    """Sample and grade the groups of a step, replacing flat ones by groups of further rows where that pays.
+
+    Raises:
+        JobFailed: the grader fails too often.
+    """
+    progress, plan, seed = job.progress, job.plan, job.spec.seed
+    drawn = draw_rows(progress.memory, batch_size=plan.batch_size, seed=seed)
+    rows = [row for row in drawn for _ in range(plan.prompt_copies)]
+    wanted, informative, num_samples = len(rows), list[int](), dict[int, int]()
+    found: list[Collected] = []
+    for round_ in range(MAX_OVERDRAW):
+        part = collect(
+            [_group(job, source, row, step, num_samples) for row in rows],
+            sampler=source.sampler,
+            graders=source.graders,
+            chat=job.policy.chat,
+            params=source.params,
+            purpose="train",
+            step=step,
+            policy_step=step - 1,
+            epoch=progress.memory.position / plan.num_rows,
+        )
+        found.append(part)
+        log_grades(job, part.rollouts)
+        for row, taught in zip(rows, group_advantages(reward_table(part.groups), None).informative_G, strict=True):
+            progress.memory.observe(row, informative=bool(taught))
+            informative += [row] * bool(taught)
+        rows = refill_rows(
+            progress.memory,
+            informative_rows=informative,
+            wanted=wanted,
+            drawn=sum(len(one.groups) for one in found),
+            seed=seed,
+            step=step,
+            round_=round_,
+        )
+        if not rows:
+            break
+    progress.signal_seen |= bool(informative)
+    progress.groups_seen += sum(len(one.groups) for one in found)
+    progress.groups_informative += len(informative)
+    return Collected(
+        [group for one in found for group in one.groups],
+        sampling_s=sum(one.sampling_s for one in found),
+        grading_s=sum(one.grading_s for one in found),
+    )
+
+
+def _group(job: Job[Plan], source: Rollouts, row: int, step: int, num_samples: dict[int, int]) -> Group:
+    """The next group of a row; `num_samples` counts what the row already got in this step."""
+    first = num_samples.get(row, 0)
+    num_samples[row] = first + job.plan.group_size
+    seeds = (stable_seed(job.spec.seed, "train", step, row, k) for k in range(first, num_samples[row]))
+    return Group(source.data.train[row], tuple(seeds), first)
+
+
+def log_grades(job: Job[Plan], rollouts: Sequence[Rollout]) -> None:
+    """Count grades. Raises JobFailed when the grader fails too often."""
+    for rollout in rollouts:
+        failed = rollout.reward is None
+        job.progress.grades.record((rollout.grade.message or "no message") if failed else None)
+
+
+def reward_table(groups: Sequence[Sequence[Rollout]]) -> NDArray[np.float64]:
+    """[G, K], NaN where the grade failed."""
+    return np.array([[math.nan if r.reward is None else r.reward for r in group] for group in groups], dtype=np.float64)
+
+
+def probe_sample(groups: Sequence[Sequence[Rollout]]) -> list[Rollout]:
+    """An eighth of the completions, spread over the groups: those that KL is measured on."""
+    return [rollout for group in groups for rollout in group[: math.ceil(len(group) / 8)]]

@@ -1,0 +1,144 @@
+"""The beginning of a job: what `auto` means for it, or where it left off."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from fettle_workers.contract.events import Started
+from fettle_workers.contract.spec import ReinforcementMethod, TrainSpec
+from fettle_workers.engine.checkpoint import read_state, restore
+from fettle_workers.engine.curriculum import ItemMemory
+from fettle_workers.engine.data import Data, RawData, render_data
+from fettle_workers.engine.job import Job
+from fettle_workers.engine.learner import Learner
+from fettle_workers.engine.model import Policy
+from fettle_workers.engine.plan import (
+    PROBE_PROMPTS,
+    Plan,
+    SupervisedPlan,
+    auto_completion_bound,
+    resolve_plan,
+)
+from fettle_workers.engine.ports import CheckpointStore, Control, EventSink, GraderRunner, Sampler
+from fettle_workers.engine.progress import Progress
+from fettle_workers.engine.sample_step import Rollouts
+from fettle_workers.engine.sampler import Request, SamplingParams
+from fettle_workers.engine.seeds import stable_seed
+
+PlanT = TypeVar("PlanT", Plan, SupervisedPlan)
+
+
+def start_reinforcement(
+    spec: TrainSpec,
+    raw: RawData,
+    *,
+    policy: Policy,
+    sampler: Sampler,
+    graders: GraderRunner,
+    checkpoints: CheckpointStore,
+    events: EventSink,
+    control: Control,
+    resume_from: Path | None,
+) -> tuple[Job[Plan], Rollouts]:
+    """Everything `train` needs, at step 0 or at the step of a checkpoint folder. Says so with `Started`.
+
+    Raises:
+        JobFailed: a row or a setting that cannot work.
+        CheckpointError: the folder is not of this job.
+    """
+    method = spec.method
+    assert isinstance(method, ReinforcementMethod)
+    data = render_data(
+        raw,
+        policy.chat,
+        context_size=policy.context_size,
+        response_format=method.response_format,
+        reasoning_effort=method.hyperparameters.reasoning_effort,
+    )
+    job = resumed(spec, Plan, resume_from, policy, checkpoints, events, control) if resume_from else None
+    if job is None:
+        plan = _resolve(method, data, policy=policy, sampler=sampler, seed=spec.seed)
+        job = fresh(spec, plan, policy, checkpoints, events, control)
+    plan = job.plan
+    params = SamplingParams(max_new_tokens=plan.max_completion_tokens, temperature=plan.temperature)
+    announce(job, raw)
+    return job, Rollouts(data, sampler, graders, params)
+
+
+def fresh(
+    spec: TrainSpec,
+    plan: PlanT,
+    policy: Policy,
+    checkpoints: CheckpointStore,
+    events: EventSink,
+    control: Control,
+) -> Job[PlanT]:
+    """A job at step 0."""
+    progress = Progress(memory=ItemMemory.of(plan.num_rows))
+    return Job(spec, plan, Learner(policy), progress, checkpoints, events, control)
+
+
+def resumed(
+    spec: TrainSpec,
+    plan_type: type[PlanT],
+    folder: Path,
+    policy: Policy,
+    checkpoints: CheckpointStore,
+    events: EventSink,
+    control: Control,
+) -> Job[PlanT]:
+    """A job as the checkpoint in `folder` left it; later checkpoints in the work folder are forgotten."""
+    plan, progress, state = read_state(folder, spec=spec, plan_type=plan_type)
+    learner = Learner(policy)
+    restore(folder, learner=learner, progress=progress, state=state)
+    checkpoints.discard_after(progress.step)
+    return Job(spec, plan, learner, progress, checkpoints, events, control, first_step=progress.step)
+
+
+def announce(job: Job[PlanT], raw: RawData) -> None:
+    """Tell what the job is going to do."""
+    plan = job.plan
+    is_fresh = not job.progress.table
+    job.events.emit(
+        Started(
+            plan=asdict(plan),
+            total_steps=plan.total_steps,
+            resumed_from_step=None if is_fresh else job.progress.step,
+        )
+    )
+    for warning in raw.warnings if is_fresh else ():
+        job.say(warning, level="warn")
+
+
+def _resolve(method: ReinforcementMethod, data: Data, *, policy: Policy, sampler: Sampler, seed: int) -> Plan:
+    room = policy.context_size - data.longest_prompt
+    return resolve_plan(
+        method.hyperparameters,
+        num_rows=len(data.train),
+        select_items=len(data.select),
+        report_items=len(data.report),
+        in_sample=data.in_sample,
+        hidden_size=policy.base.config.get_text_config(decoder=True).hidden_size,
+        completion_room=room,
+        base_lengths=_answer_lengths(method, data, sampler=sampler, room=room, seed=seed),
+    )
+
+
+def _answer_lengths(method: ReinforcementMethod, data: Data, *, sampler: Sampler, room: int, seed: int) -> list[int]:
+    """Lengths of the policy's answers to some training prompts: how long completions have to be, is read off these."""
+    asked = method.hyperparameters
+    bound = asked.max_completion_tokens
+    bound = auto_completion_bound(asked.reasoning_effort) if bound == "auto" else bound
+    temperature = 1.0 if asked.temperature == "auto" else asked.temperature
+    picks = np.linspace(0, len(data.train) - 1, min(PROBE_PROMPTS, len(data.train))).round().astype(int)
+    answers_each = -(-PROBE_PROMPTS // len(picks))
+    requests = [
+        Request(data.train[i].prompt_ids, tuple(stable_seed(seed, "probe", int(i), k) for k in range(answers_each)))
+        for i in picks
+    ]
+    params = SamplingParams(max_new_tokens=max(1, min(room, bound)), temperature=temperature)
+    return [len(completion.ids) for completion in sampler.sample(requests, params)]

@@ -1,0 +1,228 @@
+"""The trainer process: one job from standard input, events as JSON lines on standard output.
+
+    python -m fettle_workers.main --supervised          line 1 is a RunnerInput, later lines are Commands, EOF ends it
+    python -m fettle_workers.main --dir work < job.json a RunnerInput or TrainSpec, run to the end; run again to resume
+
+It has no credentials, opens no sockets to Fettle and knows no store. It exits with 0 after a finished, stopped or
+failed event; any other status is a crash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Literal
+
+from pydantic import ValidationError
+
+from fettle_workers.adapters.events import JsonLines
+from fettle_workers.contract.catalogue import BaseModelEntry, load_catalogue
+from fettle_workers.contract.events import Failed, Finished, Stopped
+from fettle_workers.contract.internal import Command, RunnerInput
+from fettle_workers.contract.spec import DataRef, ReinforcementMethod, TrainSpec
+
+Wish = Literal["pause", "cancel", "preempt"]
+
+_PARENT_IS_GONE = 3
+
+
+class Wishes:
+    """What the trainer was last told to do. SIGTERM means preempt. Implements the engine's `Control`."""
+
+    def __init__(self) -> None:
+        self._wish: Wish | None = None
+
+    def poll(self) -> Wish | None:
+        return self._wish
+
+    def set(self, wish: Wish) -> None:
+        if self._wish != "cancel":
+            self._wish = wish
+
+    def follow(self, lines: IO[str]) -> None:
+        """Read commands until the end of the stream, which means that the parent is gone: then leave at once."""
+        for line in lines:
+            self.set(Command.model_validate_json(line).command)
+        os._exit(_PARENT_IS_GONE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    events = JsonLines(_claim_standard_output())
+    wishes = Wishes()
+    signal.signal(signal.SIGTERM, lambda *_: wishes.set("preempt"))
+    try:
+        job = _read_job(options)
+        if options.supervised:
+            threading.Thread(target=wishes.follow, args=(sys.stdin,), name="commands", daemon=True).start()
+        else:
+            _bring_inputs(job)
+        events.emit(_run(job, options, events, wishes))
+    except _Refused as refused:
+        events.emit(refused.failed)
+    return 0
+
+
+class _Refused(Exception):
+    """A foreseeable end of the job, as the event that tells it."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.message)
+        self.failed = failed
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m fettle_workers.main", description=__doc__.split("\n")[0])
+    parser.add_argument("--supervised", action="store_true", help="a parent sends commands; EOF ends this process")
+    parser.add_argument("--dir", type=Path, default=Path("fettle-run"), help="work folder for a plain TrainSpec")
+    parser.add_argument("--models-file", type=Path, help="catalogue of base models (models.toml)")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (1: two collapse beside a busy process)")
+    return parser.parse_args(arguments)
+
+
+def _claim_standard_output() -> IO[str]:
+    """Keep standard output for events; whatever else prints, prints to standard error."""
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return stream
+
+
+def _read_job(options: argparse.Namespace) -> RunnerInput:
+    text = sys.stdin.readline() if options.supervised else sys.stdin.read()
+    try:
+        data = json.loads(text)
+        if isinstance(data, dict) and "spec" in data:
+            return RunnerInput.model_validate(data)
+        return RunnerInput(spec=TrainSpec.model_validate(data), work_dir=str(options.dir))
+    except (ValueError, ValidationError) as error:
+        raise _Refused(
+            Failed(code="internal_error", message=f"the job on standard input is not valid: {error}")
+        ) from None
+
+
+def _bring_inputs(job: RunnerInput) -> None:
+    """Without a supervisor nobody downloads: a data file's `key` may be the path of a local file."""
+    for data, param in ((job.spec.training_file, "training_file"), (job.spec.validation_file, "validation_file")):
+        if data is not None:
+            _bring(data, Path(job.work_dir) / "inputs" / data.sha256, param)
+
+
+def _bring(data: DataRef, target: Path, param: str) -> None:
+    source = Path(data.key)
+    if target.exists() or not source.is_file():
+        return
+    with source.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != data.sha256:
+        message = f"{source} has the SHA-256 {found}, the job says {data.sha256}"
+        raise _Refused(Failed(code=f"invalid_{param}", message=message, param=param))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _run(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishes: Wishes) -> Finished | Stopped:
+    # Imported here: torch takes seconds, and a job that is not valid should not wait for it.
+    import torch
+
+    from fettle_graders.errors import GraderError
+    from fettle_workers.engine.errors import CheckpointError, JobFailed
+    from fettle_workers.engine.lora import AdapterError
+    from fettle_workers.engine.model import ModelError
+
+    try:
+        return _train(job, options, events, wishes)
+    except JobFailed as error:
+        failed = Failed(code=error.code, message=error.message, param=error.param)
+    except GraderError as error:
+        failed = Failed(code="invalid_grader", message=str(error), param="method.reinforcement.grader")
+    except (ModelError, AdapterError) as error:
+        failed = Failed(code="model_not_available", message=str(error), param="model")
+    except CheckpointError as error:
+        failed = Failed(code="internal_error", message=str(error))
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        failed = _out_of_memory(error)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # what torch says on a CPU; there is no class for it
+            raise
+        failed = _out_of_memory(error)
+    raise _Refused(failed) from None
+
+
+def _out_of_memory(error: BaseException) -> Failed:
+    advice = "Lower max_completion_tokens, group_size or batch_size, or choose a smaller base model."
+    return Failed(code="out_of_memory", message=f"The machine's memory is too small for this job. {advice} ({error})")
+
+
+def _train(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishes: Wishes) -> Finished | Stopped:
+    """Wire the engine to its implementations and run the job."""
+    import torch
+
+    from fettle_workers.adapters.checkpoints import LocalCheckpoints, is_whole
+    from fettle_workers.adapters.graders import InProcessGraderRunner
+    from fettle_workers.engine.data import load_rows
+    from fettle_workers.engine.errors import CheckpointError
+    from fettle_workers.engine.model import load_policy, resolve_source, use_threads
+    from fettle_workers.engine.plan import lora_rank
+    from fettle_workers.engine.sampler import TorchSampler
+    from fettle_workers.engine.start import start_reinforcement
+    from fettle_workers.engine.supervised import start_supervised, train_supervised
+    from fettle_workers.engine.train import train
+
+    use_threads(options.threads)
+    spec, work_dir = job.spec, Path(job.work_dir)
+    # A supervisor takes what it uploaded; alone, the old states would pile up.
+    checkpoints = LocalCheckpoints(work_dir, keep_states=None if options.supervised else 2)
+    resume_from = work_dir / job.resume_from if job.resume_from else None
+    if resume_from and not is_whole(resume_from):
+        raise CheckpointError(f"{resume_from} is not a whole checkpoint: a file is missing or differs from its digest")
+    if not options.supervised:
+        resume_from = resume_from or checkpoints.newest()
+    raw = load_rows(spec, work_dir / "inputs")
+    entry = _base_model(spec.base_model, options.models_file)
+    adapter = spec.init_adapter
+    policy = load_policy(
+        resolve_source(entry),
+        base_model_id=spec.base_model,
+        lora_rank=lora_rank(spec.method.hyperparameters.lora_rank),
+        adapter=work_dir / "inputs" / "adapters" / adapter.digest if adapter else None,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        dtype=entry.dtype,
+        seed=spec.seed,
+        revision=entry.revision,
+    )
+    sampler = TorchSampler(policy)
+    common = {
+        "policy": policy,
+        "checkpoints": checkpoints,
+        "events": events,
+        "control": wishes,
+        "resume_from": resume_from,
+    }
+    if not isinstance(spec.method, ReinforcementMethod):
+        job_, demonstrations = start_supervised(spec, raw, **common)
+        return train_supervised(job_, demonstrations, sampler)
+    with InProcessGraderRunner(spec.method.grader) as graders:
+        return train(*start_reinforcement(spec, raw, sampler=sampler, graders=graders, **common))
+
+
+def _base_model(name: str, models_file: Path | None) -> BaseModelEntry:
+    try:
+        catalogue = load_catalogue(models_file)
+    except ValueError as error:
+        raise _Refused(Failed(code="model_not_available", message=str(error), param="model")) from None
+    if name not in catalogue:
+        message = f"base model {name!r} is not in the catalogue; it has {', '.join(sorted(catalogue))}"
+        raise _Refused(Failed(code="model_not_available", message=message, param="model"))
+    return catalogue[name]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
