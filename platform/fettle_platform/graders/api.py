@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from fettle_graders.spec import GraderSpec, masked
+from fettle_graders.spec import GRADER_TYPES, GraderSpec, masked
 from fettle_platform.core.idempotency import idempotent
 from fettle_platform.graders import services
 
 
+@extend_schema_field({"type": "object", "properties": {"type": {"enum": list(GRADER_TYPES)}}, "required": ["type"]})
 class GraderField(serializers.JSONField):
     """Any grader; `fettle_graders` knows the kinds."""
 
