@@ -19,13 +19,19 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 {%- if tools %}{{ '<|im_start|>tools\n' + (tools | tojson) + '<|im_end|>\n' }}{% endif -%}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif -%}"""
 
-_SMALL = {"vocab_size": 264, "hidden_size": 32, "num_hidden_layers": 2, "max_position_embeddings": 512}
+# Untied, because a random model with tied embeddings repeats its last token for ever.
+_SMALL = {
+    "tie_word_embeddings": False,
+    "vocab_size": 264,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "max_position_embeddings": 512,
+}
 _ATTENTION = _SMALL | {
     "intermediate_size": 64,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
-    "tie_word_embeddings": True,
 }
 ARCHITECTURES: dict[str, dict] = {
     "llama": _ATTENTION,
@@ -33,7 +39,7 @@ ARCHITECTURES: dict[str, dict] = {
     "qwen3": _ATTENTION,
     "gemma2": _ATTENTION | {"sliding_window": 8, "query_pre_attn_scalar": 8},
     "gemma3_text": _ATTENTION | {"sliding_window": 8, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2},
-    "mamba": {"vocab_size": 264, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
+    "mamba": _SMALL | {"state_size": 4},
 }
 
 

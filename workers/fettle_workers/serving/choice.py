@@ -80,9 +80,10 @@ class Choice:
             self._thinking = token == self._chat.think_open_id
             self._has_thought = self._trims = True
         elif token not in self._chat.eos_ids:
-            self._add_text(self._stream.push(token), delta)
+            text = self._stream.push(token)
             if self.num_top_logprobs is not None and not self._thinking:
-                self._entries.append((self._num_seen, self._entry(token, logits_V)))
+                self._entries.append((self._num_seen + len(text), self._entry(token, logits_V)))
+            self._add_text(text, delta)
         if reason is not None and self.finish_reason is None:
             self._end_run(delta)
             if self.finish_reason is None:

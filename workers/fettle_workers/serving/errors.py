@@ -60,4 +60,5 @@ def bad_request(error: ValidationError) -> BadRequest:
     param = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "list[", "dict[")))
     if first["type"] == "missing":
         return BadRequest(f"missing required parameter: {param}", code="missing_required_parameter", param=param)
-    return BadRequest(f"{param}: {first['msg']}", code="invalid_value", param=param or None)
+    message = first["msg"].removeprefix("Value error, ")
+    return BadRequest(f"{param}: {message}" if param else message, code="invalid_value", param=param or None)

@@ -100,6 +100,7 @@ class Scheduler:
                 cancelled, self._cancelled = self._cancelled, set()
                 self._waiting = deque(entry for entry in self._waiting if entry[0] not in cancelled)
                 admitted = [self._waiting.popleft() for _ in range(self._room(len(self._waiting)))]
+                self._num_running += len(admitted)
             self._drop(cancelled)
             self._admit([entry for entry in admitted if entry[0] not in cancelled])
             for key in list(self._running):
