@@ -87,8 +87,9 @@ def _(event: contract.Message, job: Job, origin: tuple[int, int], now: datetime)
 
 @_apply.register
 def _(event: contract.StepDone, job: Job, origin: tuple[int, int], now: datetime) -> None:
+    """Time spent on an evaluation says that its result belongs to this step: one metrics event shall show both."""
     measured = event.metrics
-    JobStep.objects.update_or_create(
+    record, _ = JobStep.objects.update_or_create(
         job=job, step=measured.step, defaults={"metrics": measured.model_dump(mode="json", exclude_none=True)}
     )
     finish = None if measured.eta_s is None else now + timedelta(seconds=measured.eta_s)
@@ -99,12 +100,13 @@ def _(event: contract.StepDone, job: Job, origin: tuple[int, int], now: datetime
         estimated_finish=finish,
     )
     checkpoint_measure(job, measured.step, now=now)
-    _note_metrics(job, measured.step, measured.total_steps, origin, now)
+    if record.evaluation is not None or not measured.timing.eval_s:
+        _note_metrics(job, measured.step, measured.total_steps, origin, now)
 
 
 @_apply.register
 def _(event: contract.EvaluationDone, job: Job, origin: tuple[int, int], now: datetime) -> None:
-    """An evaluation that is reported before its step waits for it, so that one metrics event shows both."""
+    """Reported before its step it waits for it; otherwise the step was waiting, or is shown again with the result."""
     step = event.evaluation.step
     JobStep.objects.update_or_create(
         job=job, step=step, defaults={"evaluation": event.evaluation.model_dump(mode="json", exclude_none=True)}

@@ -114,12 +114,13 @@ class Worker:
         plan = {"n_epochs": 2, "batch_size": 4, "group_size": 8, "lr": 1e-3}
         return self.say(contract.Started(plan=plan, total_steps=total_steps, resumed_from_step=resumed_from))
 
-    def train(self, first, last, total_steps=4):
+    def train(self, first, last, total_steps=4, *, evaluated=False):
+        """Report steps; with `evaluated` the last one spent time on an evaluation, whose result comes next."""
         for number in range(first, last + 1):
-            self.say(step(number, total_steps))
+            self.say(step(number, total_steps, eval_s=0.25 if evaluated and number == last else 0.0))
 
     def commit(self, number, *, mean=None, rollouts=0, digest=None):
-        """Evaluate (when `mean` is given), upload a checkpoint and say so."""
+        """Evaluate (when `mean` is given), upload a checkpoint and say so: the trainer's order after a step."""
         if mean is not None:
             self.say(evaluation(number, mean))
         self.say(checkpoint(self.job, self.attempt, number, candidate=mean is not None, rollouts=rollouts, digest=digest))
@@ -128,7 +129,7 @@ class Worker:
         self.say(finished(chosen, verdict))
 
 
-def step(number, total_steps=4):
+def step(number, total_steps=4, eval_s=0.0):
     return contract.StepDone(
         metrics=contract.StepMetrics(
             step=number,
@@ -155,7 +156,7 @@ def step(number, total_steps=4):
             num_failed_grades=2,
             trained_tokens=number * 100,
             eta_s=8.0,
-            timing=contract.Timing(sampling_s=1.0, grading_s=0.5, training_s=2.0, eval_s=0.25, total_s=3.75),
+            timing=contract.Timing(sampling_s=1.0, grading_s=0.5, training_s=2.0, eval_s=eval_s, total_s=3.5),
         )
     )
 
@@ -203,7 +204,7 @@ def checkpoint(job, attempt, number, *, candidate=True, rollouts=0, digest=None)
         blob = store.put(f"{prefix}/{name}", content)
         files[name] = contract.FileEntry(size_bytes=blob.size_bytes, sha256=blob.sha256)
     manifest = contract.CheckpointManifest(
-        step=number, adapter_digest=digest, files=files, first_rollout_step=number - 1, num_rollouts=rollouts
+        step=number, adapter_digest=digest, files=files, first_rollout_step=max(0, number - 1), num_rollouts=rollouts
     )
     return contract.CheckpointCommitted(
         step=number, directory=f"checkpoints/{number}", manifest=manifest, candidate=candidate, store_prefix=prefix
@@ -307,9 +308,9 @@ def succeeded(worker):
         done = worker(job, **fields)
         done.start()
         done.commit(0, mean=0.25)
-        done.train(1, 2)
+        done.train(1, 2, evaluated=True)
         done.commit(2, mean=0.5, rollouts=4)
-        done.train(3, 4)
+        done.train(3, 4, evaluated=True)
         done.commit(4, mean=0.75, rollouts=4)
         done.finish()
         return done
