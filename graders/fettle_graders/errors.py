@@ -61,3 +61,11 @@ class GradeFailure(GraderError):
         super().__init__(message)
         self.flag: Flag = flag
         self.message = message
+
+
+class CompletionFault(GradeFailure):
+    """The grader works and the completion is not what it reads: no JSON, or a field of it is missing.
+
+    Unlike every other failure this is a grade: 0, with the flag raised. Masking such completions out of training would
+    teach a model that answers in the wrong form nothing about the right one.
+    """

@@ -1,7 +1,8 @@
 """Grading: a definition becomes a `Grader`, and a grader gives each completion a `Grade`.
 
 A grade without a score is a failure, never a zero: training masks that completion out. Only the public wire shows a
-reward of 0 beside the raised flags (`run_response`).
+reward of 0 beside the raised flags (`run_response`). A completion that is not the JSON its grader reads is another
+matter: that is a wrong answer, graded 0 with the flag raised.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import reduce
+from operator import or_
 from typing import Any, Protocol
 
-from fettle_graders.errors import Flag, FormulaError, GradeFailure, UnsupportedGraderError
+from fettle_graders.errors import CompletionFault, Flag, FormulaError, GradeFailure, UnsupportedGraderError
 from fettle_graders.formula import parse_formula
 from fettle_graders.math_process import shared_math_score
 from fettle_graders.sample import Sample
@@ -72,7 +75,7 @@ class Grade:
 
     Attributes:
         score: a finite number, or None when grading failed.
-        errors: why it failed; nothing is set when there is a score.
+        errors: why it failed. Beside a score only what the completion is to blame for is set: no JSON, a field missing.
         sub_scores: of a multi grader, by name; None for the failed ones. A grader that fails but is not used by the
             formula does not fail the grade.
         sub_errors: of a multi grader, by name.
@@ -153,6 +156,8 @@ class _TextPair:
         try:
             score = self._score(self._input.render(item, sample), self._reference.render(item, sample))
             errors, message = GradeErrors(), None
+        except CompletionFault as fault:
+            score, errors, message = 0.0, GradeErrors.of(fault.flag), None
         except GradeFailure as failure:
             score, errors, message = math.nan, GradeErrors.of(failure.flag), failure.message
         except Exception as error:  # one completion's failure never stops its group; it is recorded and counted
@@ -194,17 +199,15 @@ class _Multi:
 
     def _combine(self, grades: Mapping[str, Grade]) -> tuple[float | None, GradeErrors, str | None]:
         used = {name: grade for name, grade in grades.items() if name in self._formula.variables}
+        errors = reduce(or_, (grade.errors for grade in used.values()), GradeErrors())
         failed = {name: grade for name, grade in used.items() if grade.score is None}
         if failed:
-            errors = GradeErrors()
-            for grade in failed.values():
-                errors = errors | grade.errors
             return None, errors, "; ".join(f"grader {name!r}: {grade.message}" for name, grade in failed.items())
         try:
             values = {name: grade.score for name, grade in used.items() if grade.score is not None}
-            return self._formula.evaluate(values), GradeErrors(), None
+            return self._formula.evaluate(values), errors, None
         except FormulaError as error:
-            return None, GradeErrors.of("formula_parse_error"), f"calculate_output: {error}"
+            return None, errors | GradeErrors.of("formula_parse_error"), f"calculate_output: {error}"
 
 
 def run_response(spec: GraderSpec, grade: Grade) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fettle_graders.errors import GradeFailure
+from fettle_graders.errors import CompletionFault
 
 
 class _Unset:
@@ -40,7 +40,7 @@ class Sample:
         """The answer as a JSON value.
 
         Raises:
-            GradeFailure: `sample_parse_error`, the text is not JSON (RFC 8259: no NaN, no Infinity), or holds a
+            CompletionFault: `sample_parse_error`, the text is not JSON (RFC 8259: no NaN, no Infinity), or holds a
                 number or a nesting that Python cannot hold.
         """
         if self.output_json is not UNSET:
@@ -49,7 +49,7 @@ class Sample:
             return json.loads(self.output_text, parse_constant=_refuse_constant, parse_float=_finite_float)
         except (ValueError, RecursionError) as error:
             start = self.output_text[:60]
-            raise GradeFailure(
+            raise CompletionFault(
                 "sample_parse_error", f"sample.output_json: the output {start!r} is not valid JSON: {error}"
             ) from error
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from fettle_graders.errors import GradeFailure, TemplateSyntaxError
+from fettle_graders.errors import CompletionFault, GradeFailure, TemplateSyntaxError
 from fettle_graders.sample import Sample
 
 Namespace = Literal["item", "sample"]
@@ -53,8 +53,10 @@ class Template:
         """Fill in the references: strings as they are, everything else as JSON.
 
         Raises:
-            GradeFailure: `invalid_variable_error` for a path that is not there, `sample_parse_error` for
-                `sample.output_json` of a text that is not JSON, `other_error` for a text over the size limit.
+            GradeFailure: `invalid_variable_error` for a path that is not in the item, `other_error` for a text over
+                the size limit.
+            CompletionFault: `sample_parse_error` for `sample.output_json` of a text that is not JSON,
+                `invalid_variable_error` for a path that is not in the completion.
         """
         texts = [part if isinstance(part, str) else _to_text(part, resolve(part, item, sample)) for part in self.parts]
         num_chars = sum(map(len, texts))
@@ -106,7 +108,8 @@ def resolve(reference: Reference, item: Mapping[str, Any], sample: Sample) -> An
         else:
             is_there = isinstance(value, list | tuple) and part < len(value)
         if not is_there:
-            raise GradeFailure("invalid_variable_error", f"`{{{{{reference}}}}}`: {_missing(part, value)}")
+            fault = GradeFailure if reference.namespace == "item" else CompletionFault
+            raise fault("invalid_variable_error", f"`{{{{{reference}}}}}`: {_missing(part, value)}")
         value = value[part]
     return value
 
