@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.core import exceptions as django_errors
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from pydantic import ValidationError as PydanticError
 from rest_framework import exceptions as drf_errors
@@ -167,6 +168,9 @@ def as_fettle_error(exception: Exception) -> FettleError:
         case StoreUnavailable():
             log.error("store: %s", exception)
             return Unavailable("The artifact store cannot be reached; try again later")
+        case OperationalError() | InterfaceError():
+            log.error("database", exc_info=exception)
+            return Unavailable("The database cannot be reached or is overloaded; try again later")
         case Http404():
             return NotFound("There is no such object")
         case django_errors.PermissionDenied():

@@ -78,7 +78,7 @@ def upload_complete(*, upload: Upload, part_ids: Sequence[str], md5: str | None 
     if total != upload.size_bytes:
         raise InvalidRequest(f"The parts hold {total} bytes, declared were {upload.size_bytes}", param="part_ids")
     file_id = new_id("file-")
-    joined = _JoinedParts(parts)
+    joined = JoinedParts(parts)
     blob = get_store().put(f"files/{file_id}", joined)  # type: ignore[arg-type]  # the store only reads
     with removing_on_failure(blob.key):
         if md5 and md5.lower() != joined.md5:
@@ -143,7 +143,7 @@ def _ordered_parts(upload: Upload, part_ids: Sequence[str]) -> list[UploadPart]:
     return list(ordered.values())
 
 
-class _JoinedParts:
+class JoinedParts:
     """Reads parts one after the other as one stream, and digests what it reads."""
 
     def __init__(self, parts: Sequence[UploadPart]) -> None:

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from django.db import OperationalError
 
 
 def test_healthz_needs_no_key(anonymous, db):
@@ -113,6 +114,14 @@ def test_an_unforeseen_error_is_a_500_without_internals_and_logged(api, error_of
     assert error["code"] is None
     assert "secret" not in json.dumps(error)
     assert any(record.exc_info and "secret detail" in str(record.exc_info[1]) for record in caplog.records)
+
+
+def test_a_database_out_of_reach_is_503(api, error_of, monkeypatch):
+    def broken(*args, **kwargs):
+        raise OperationalError("connection to 10.0.0.1 refused")
+
+    monkeypatch.setattr("fettle_platform.datasets.selectors.file_list", broken)
+    assert "10.0.0.1" not in error_of(api.get("/v1/files"), 503)["message"]
 
 
 def test_a_store_out_of_reach_is_503(api, error_of, change_env, tmp_path):

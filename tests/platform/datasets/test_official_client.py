@@ -7,6 +7,7 @@ import httpx
 import openai
 import psutil
 import pytest
+
 from fettle_platform.datasets.models import File
 
 ROW = json.dumps({"messages": [{"role": "user", "content": "1 + 1?"}], "answer": "2"}).encode() + b"\n"

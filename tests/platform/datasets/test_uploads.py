@@ -48,6 +48,14 @@ def test_parts_become_a_file_in_the_named_order(api, django_capture_on_commit_ca
     assert list(get_store().list("uploads/")) == []
 
 
+def test_joined_parts_fill_every_read_because_s3_clients_take_a_short_one_for_the_end(api, upload_id):
+    add(api, upload_id, b"ab")
+    add(api, upload_id, b"cdefg")
+    joined = upload_services.JoinedParts(list(Upload.objects.get().parts.order_by("pk")))
+    assert [joined.read(3) for _ in range(4)] == [b"abc", b"def", b"g", b""]
+    assert joined.md5 == hashlib.md5(b"abcdefg").hexdigest()
+
+
 def test_expiry_is_an_hour_after_creation(api):
     made = begin(api).json()
     assert made["expires_at"] - made["created_at"] in (3600, 3601)

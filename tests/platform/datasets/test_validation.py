@@ -1,5 +1,6 @@
 import io
 import json
+import tracemalloc
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -187,8 +188,12 @@ def test_overlap_is_found_by_prompt_whatever_the_rest_of_the_row_says(store_file
 
 
 def test_a_final_answer_is_not_part_of_the_prompt(store_file):
-    answered = {"messages": [*row("a")["messages"], {"role": "assistant", "content": "1"}]}
-    assert find_overlap(store_file(lines(row("a"))), store_file(lines(answered))).num_rows == 1
+    asked = [{"role": "system", "content": "Be brief."}, *row("a")["messages"]]
+    answered = {"messages": [*asked, {"role": "assistant", "content": "1"}]}
+    other = {"messages": [asked[0], *row("b")["messages"], {"role": "assistant", "content": "1"}]}
+    training = store_file(lines({"messages": asked}))
+    assert find_overlap(training, store_file(lines(answered))).num_rows == 1
+    assert find_overlap(training, store_file(lines(other))).num_rows == 0
 
 
 @given(st.lists(st.binary(max_size=12).map(lambda data: data.replace(b"\n", b"").rstrip(b"\r"))), st.integers(1, 7))
@@ -203,6 +208,27 @@ def test_lines_come_back_as_they_were_whatever_the_pieces(contents, piece):
     read = list(iterate_lines(Slow(b"".join(line + b"\n" for line in contents)), max_bytes=8))
     assert [line.number for line in read] == list(range(1, len(contents) + 1))
     assert [line.data for line in read] == [line if len(line) <= 8 else None for line in contents]
+
+
+def test_a_carriage_return_belongs_to_the_line_end_only():
+    read = iterate_lines(io.BytesIO(b"a\rb\r\nc\r\n\r\nd"), max_bytes=3)
+    assert [line.data for line in read] == [b"a\rb", b"c", b"", b"d"]
+
+
+def test_an_endless_line_takes_no_memory():
+    class Endless(io.RawIOBase):
+        left = 64
+
+        def read(self, size=-1):
+            self.left -= 1
+            return b"x" * size if self.left >= 0 else b""
+
+    tracemalloc.start()
+    (line,) = iterate_lines(Endless(), max_bytes=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (line.data, line.size_bytes) == (None, 64 * 2**20)
+    assert peak < 8 * 2**20
 
 
 def test_a_separator_inside_a_string_ends_no_line():
