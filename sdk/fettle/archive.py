@@ -27,7 +27,9 @@ def extract(source: Path | BinaryIO, target: Path, *, overwrite: bool = False) -
         members = [(member, target / _safe_name(member)) for member in archive.infolist() if not member.is_dir()]
         existing = [path for _, path in members if path.exists() or path.is_symlink()]
         if existing and not overwrite:
-            raise DownloadRefused(f"{existing[0]} exists already", fix="Choose an empty folder, or allow overwriting.")
+            raise DownloadRefused(
+                f"{existing[0]} exists already", fix="Choose an empty folder, or pass overwrite=True (--overwrite)."
+            )
         for member, path in members:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(archive, member, path)

@@ -46,7 +46,7 @@ class AsyncFineTuneJob(JobView):
         return self
 
     async def cancel(self) -> AsyncFineTuneJob:
-        """End the job now. Checkpoints made so far stay."""
+        """End the job; a running one stops after its current step. Checkpoints made so far stay."""
         self.raw = await self._client.fine_tuning.jobs.cancel(self.id)
         return self
 

@@ -9,12 +9,11 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from openai import AsyncOpenAI, NotFoundError, OpenAI
 from openai.types import FileObject
 from openai.types.fine_tuning import FineTuningJob
-from typing_extensions import Unpack
 
 from fettle import env, uploads
 from fettle.async_jobs import AsyncFineTuneJob

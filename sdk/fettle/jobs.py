@@ -43,7 +43,7 @@ class FineTuneJob(JobView):
         return self
 
     def cancel(self) -> FineTuneJob:
-        """End the job now. Checkpoints made so far stay."""
+        """End the job; a running one stops after its current step. Checkpoints made so far stay."""
         self.raw = self._client.fine_tuning.jobs.cancel(self.id)
         return self
 

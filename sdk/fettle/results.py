@@ -194,6 +194,12 @@ def verdict_text(selection: Selection) -> str:
     if selection.improved:
         scores = f"scores {selection.chosen_mean:.3f}, the base {selection.base_mean:.3f}"
         return f"Improved: step {selection.chosen_step} {scores} ({interval})."
+    if selection.in_sample and selection.gain_low > 0:
+        return (
+            f"No measurable gain: too few rows to hold any out, so nothing is known about new prompts. On the rows it "
+            f"was trained on, step {selection.chosen_step} scores {selection.chosen_mean:.3f}, the base "
+            f"{selection.base_mean:.3f} ({interval})."
+        )
     return (
         f"No measurable gain: the base scores {selection.base_mean:.3f} and nothing was measurably better "
         f"({interval}). The delivered model is step {selection.chosen_step}."
@@ -202,10 +208,8 @@ def verdict_text(selection: Selection) -> str:
 
 def why_text(selection: Selection) -> str:
     """The selection as a paragraph and a table, for people."""
-    measured = f"Measured on {selection.measured_on or f'{selection.num_items} rows'}"
-    measured += f", {selection.samples_per_item} samples a row."
-    if selection.in_sample:
-        measured += " These rows were also trained on: the score says little about new prompts."
+    rows_and_samples = f"{selection.num_items} rows, {selection.samples_per_item} samples each"
+    measured = f"Measured on {selection.measured_on or rows_and_samples}."
     rows = [_candidate_line(candidate, selection.chosen_step) for candidate in selection.candidates]
     table = ["  step  score   KL      why", *rows] if rows else []
     return "\n".join([verdict_text(selection), f"Rule: {selection.rule}", measured, *table])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -274,7 +275,9 @@ def test_ctrl_c_is_exit_code_130(fettle, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_no_server_says_how_to_start_one_through_a_real_process() -> None:
     command = [sys.executable, "-m", "fettle", "--base-url", "http://127.0.0.1:9/v1", "models", "list"]
-    result = subprocess.run(command, capture_output=True, text=True, env={"FETTLE_API_KEY": "k"}, check=False)
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "FETTLE_API_KEY": "k"}, check=False
+    )
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr == (

@@ -52,7 +52,7 @@ def test_why_shows_verdict_rule_and_candidates(shapes) -> None:
     assert why_text(Selection.construct(**shapes.SELECTION)) == (
         "Improved: step 20 scores 0.750, the base 0.250 (+0.500, 95% interval +0.375 to +0.625).\n"
         "Rule: lowest KL within one standard error of the best\n"
-        "Measured on 40 held-out rows, 2 samples a row.\n"
+        "Measured on 40 held-out rows.\n"
         "  step  score   KL      why\n"
         "  0     0.250   0.0000  worse than the best by more than one standard error\n"
         "> 20    0.750   0.0125  the best"
@@ -66,7 +66,12 @@ def test_no_gain_is_said_plainly(shapes) -> None:
         "No measurable gain: the base scores 0.250 and nothing was measurably better "
         "(+0.000, 95% interval -0.100 to +0.100). The delivered model is step 0."
     )
-    assert "also trained on" in why_text(Selection.construct(**{**none, "in_sample": True}))
+    # A gain on rows that were trained on is no gain, however sure it is.
+    trained_on = {**none, "in_sample": True, "chosen_step": 3, "gain": 0.2, "gain_low": 0.1, "gain_high": 0.3}
+    assert verdict_text(Selection.construct(**{**trained_on, "chosen_mean": 0.45})) == (
+        "No measurable gain: too few rows to hold any out, so nothing is known about new prompts. On the rows it was "
+        "trained on, step 3 scores 0.450, the base 0.250 (+0.200, 95% interval +0.100 to +0.300)."
+    )
 
 
 def test_a_file_report_says_where_what_was_found_and_what_was_expected() -> None:

@@ -119,7 +119,7 @@ def resume(session: Session, job_id: JobArgument) -> None:
 
 @verb(app)
 def cancel(session: Session, job_id: JobArgument) -> None:
-    """End a job now. Checkpoints made so far stay."""
+    """End a job; a running one stops after its current step. Checkpoints made so far stay."""
     _changed(session, session.client.fine_tuning.jobs.cancel(job_id))
 
 
