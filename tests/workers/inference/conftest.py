@@ -25,9 +25,9 @@ _SMALL = {
     "vocab_size": 264,
     "hidden_size": 32,
     "num_hidden_layers": 2,
-    "max_position_embeddings": 512,
 }
 _ATTENTION = _SMALL | {
+    "max_position_embeddings": 512,
     "intermediate_size": 64,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,

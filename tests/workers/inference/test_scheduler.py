@@ -68,8 +68,12 @@ def test_full_queue_refuses_and_serves_on_afterwards(scheduler, policy):
     with pytest.raises(Overloaded, match="5 completions are already waiting"):
         scheduler.submit(make_job(policy, n=2)[0])
     assert scheduler.load == {"running": 4, "waiting": 5}
+    other, other_listener = make_job(policy)
+    scheduler.submit(other)
+    scheduler.cancel(waiting)
     scheduler.cancel(endless)
-    assert listener.done.wait(20)
+    assert other_listener.done.wait(20)
+    assert not listener.deltas, "cancelled while it waited"
 
 
 def test_what_fails_in_one_model_does_not_reach_another(scheduler, policy, policy_of):
