@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fettle_platform.core import strict_json
 from fettle_platform.core.errors import InvalidRequest, invalid_from_pydantic
@@ -39,6 +39,10 @@ _REFUSED = {
     "functions": "use `tools`",
     "function_call": "use `tool_choice`",
 }
+
+
+def _as_list(stop: object) -> object:
+    return [stop] if isinstance(stop, str) else stop
 
 
 class _Strict(BaseModel):
@@ -119,7 +123,7 @@ class ChatRequest(_Strict):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stop: Annotated[list[str], Field(max_length=4), BeforeValidator(_as_list)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None

@@ -86,7 +86,8 @@ class EventsView(APIView):
     )
     def get(self, request: Request, job_id: str) -> Response:
         """List a job's events, the newest first."""
-        events = selectors.event_list(selectors.job_get(request.auth, job_id))
+        job = selectors.job_get(request.auth, job_id)
+        events = selectors.event_list(job, after=request.query_params.get("after"))
         page = paginate(request, events, event_to_wire, default_limit=20, max_limit=1000, time_field="seq")
         return Response(page)
 

@@ -10,7 +10,6 @@ import logging
 from datetime import datetime
 
 from django.db import transaction
-from fettle_workers.contract.events import CheckpointCommitted
 
 from fettle_platform.core.errors import InvalidRequest
 from fettle_platform.core.storage import StoreError, get_store
@@ -18,6 +17,7 @@ from fettle_platform.jobs.metrics import checkpoint_metrics
 from fettle_platform.jobs.models import Checkpoint, Job, JobStep, RolloutFile
 from fettle_platform.jobs.selectors import read_evaluation, read_metrics
 from fettle_platform.registry import services as registry
+from fettle_workers.contract.events import CheckpointCommitted
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +56,7 @@ def checkpoint_commit(job: Job, event: CheckpointCommitted, *, now: datetime) ->
         for path, entry in manifest.files.items()
         if path.startswith(ADAPTER_FOLDER)
     }
-    registry.adapter_note(
-        digest=manifest.adapter_digest, base_model=job.spec["base_model"], files=files, now=now
-    )
+    registry.adapter_note(digest=manifest.adapter_digest, base_model=job.spec["base_model"], files=files, now=now)
     _index_rollouts(job, event)
     checkpoint_measure(job, event.step, now=now)
     _drop_old_states(job)

@@ -1,4 +1,4 @@
-"""Telling workers that a job waits. The message is only a hint: the queued row is the truth, and the tick repeats it."""
+"""Telling workers that a job waits. The message is a hint: the queued row is the truth, and the tick repeats it."""
 
 from __future__ import annotations
 

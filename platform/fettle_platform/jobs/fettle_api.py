@@ -65,7 +65,9 @@ class RolloutsView(APIView):
         parameters = request.query_params
         purpose = parameters.get("purpose")
         if purpose is not None and purpose not in _PURPOSES:
-            raise InvalidRequest(f"purpose is {purpose[:40]!r}; expected one of {', '.join(_PURPOSES)}", param="purpose")
+            raise InvalidRequest(
+                f"purpose is {purpose[:40]!r}; expected one of {', '.join(_PURPOSES)}", param="purpose"
+            )
         query = RolloutQuery(
             step=_number(request, "step"),
             row=_number(request, "row"),

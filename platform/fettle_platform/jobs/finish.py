@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from fettle_workers.contract.events import Finished, Selection
-
 from fettle_platform.datasets.models import Purpose
 from fettle_platform.datasets.services import file_create
 from fettle_platform.jobs.checkpoints import keep_best
@@ -16,6 +14,7 @@ from fettle_platform.jobs.selectors import step_records
 from fettle_platform.jobs.states import LEASED, Status
 from fettle_platform.jobs.transitions import Note, move
 from fettle_platform.registry import services as registry
+from fettle_workers.contract.events import Finished, Selection
 
 
 def job_finish(job: Job, event: Finished, *, origin: tuple[int, int], now: datetime) -> None:

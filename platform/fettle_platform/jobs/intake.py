@@ -10,8 +10,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from fettle_workers.contract import events as contract
-from fettle_workers.contract.internal import HeartbeatResponse, SequencedEvent
 
 from fettle_platform.jobs import metrics
 from fettle_platform.jobs.checkpoints import checkpoint_commit, checkpoint_measure
@@ -21,13 +19,13 @@ from fettle_platform.jobs.models import Job, JobStep
 from fettle_platform.jobs.selectors import read_evaluation, read_metrics
 from fettle_platform.jobs.states import LEASED, Desired, Status
 from fettle_platform.jobs.transitions import Note, append_events, hold, job_fail, move
+from fettle_workers.contract import events as contract
+from fettle_workers.contract.internal import HeartbeatResponse, SequencedEvent
 
 log = logging.getLogger(__name__)
 
 
-def job_apply_events(
-    *, job: Job, attempt: int, events: Sequence[SequencedEvent], now: datetime
-) -> HeartbeatResponse:
+def job_apply_events(*, job: Job, attempt: int, events: Sequence[SequencedEvent], now: datetime) -> HeartbeatResponse:
     """Apply a batch in one transaction; a repeat changes nothing. Also extends the lease.
 
     Raises:
@@ -161,9 +159,7 @@ def _note(job: Job, note: Note, origin: tuple[int, int], now: datetime) -> None:
 
 
 def _from_worker(note: Note, origin: tuple[int, int]) -> Note:
-    return Note(
-        note.message, level=note.level, type=note.type, data=note.data, attempt=origin[0], sequence=origin[1]
-    )
+    return Note(note.message, level=note.level, type=note.type, data=note.data, attempt=origin[0], sequence=origin[1])
 
 
 def _note_metrics(job: Job, step: int, total_steps: int | None, origin: tuple[int, int], now: datetime) -> None:

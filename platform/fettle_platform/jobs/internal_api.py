@@ -8,7 +8,6 @@ from typing import TypeVar
 from django.conf import settings
 from django.http import HttpResponse
 from django.utils import timezone
-from fettle_workers.contract.internal import ClaimRequest, EventsRequest, HeartbeatRequest, ReleaseRequest
 from pydantic import BaseModel, ValidationError
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -17,6 +16,7 @@ from fettle_platform.core.errors import Unauthorized, invalid_from_pydantic
 from fettle_platform.jobs import leases
 from fettle_platform.jobs.intake import job_apply_events
 from fettle_platform.jobs.models import Job
+from fettle_workers.contract.internal import ClaimRequest, EventsRequest, HeartbeatRequest, ReleaseRequest
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -32,7 +32,9 @@ class ClaimView(_InternalView):
     def post(self, request: Request, job_id: str) -> HttpResponse:
         expected = settings.FETTLE.resolved_worker_token().encode()
         if not hmac.compare_digest(bearer(request).encode(), expected):
-            raise Unauthorized("This is not the workers' token; set the same FETTLE_WORKER_TOKEN on server and workers.")
+            raise Unauthorized(
+                "This is not the workers' token; set the same FETTLE_WORKER_TOKEN on server and workers."
+            )
         body = _read(ClaimRequest, request)
         claim = leases.job_claim(job_id=job_id, attempt=body.attempt, worker=body.worker, now=timezone.now())
         return _answer(claim)

@@ -14,15 +14,15 @@ from typing import Literal
 
 from django.conf import settings
 from django.db import transaction
-from fettle_workers.contract.events import CheckpointManifest
-from fettle_workers.contract.internal import ClaimResponse, HeartbeatResponse, ResumePoint
-from fettle_workers.contract.spec import TrainSpec
 
 from fettle_platform.core.errors import Gone
 from fettle_platform.jobs.dispatch import announce
 from fettle_platform.jobs.models import Checkpoint, Job
 from fettle_platform.jobs.states import LEASED, Desired, Status, status_when_stopped
 from fettle_platform.jobs.transitions import REDISPATCH_S, Note, hold, job_fail, move, queue
+from fettle_workers.contract.events import CheckpointManifest
+from fettle_workers.contract.internal import ClaimResponse, HeartbeatResponse, ResumePoint
+from fettle_workers.contract.spec import TrainSpec
 
 MAX_LOST_ATTEMPTS = 3
 BACK_OFF_S = 5.0
@@ -218,5 +218,3 @@ def jobs_dispatch(*, now: datetime) -> int:
             break  # the broker is away: the others would only wait for the same time-out
         sent += rows
     return sent
-
-

@@ -11,14 +11,19 @@ from fettle_platform.accounts.scoping import ProjectScoped
 from fettle_platform.core.ids import public_id_field
 from fettle_platform.jobs.states import LEASED, Desired, Status
 
+# Plain text, so that migrations keep what they said when they were written.
+_STATUSES = [(status.value, status.value) for status in Status]
+_WISHES = [(wish.value, wish.value) for wish in Desired]
+_LEASED = sorted(status.value for status in LEASED)
+
 
 class Job(ProjectScoped):
     """One fine-tuning job. `attempt` is the fence: whoever writes for an older attempt is refused."""
 
     public_id = public_id_field("ftjob-")
     created_at = models.DateTimeField()
-    status = models.CharField(max_length=20, choices=[(s, s) for s in Status], default=Status.VALIDATING_FILES)
-    desired = models.CharField(max_length=8, choices=[(d, d) for d in Desired], default=Desired.RUN)
+    status = models.CharField(max_length=20, choices=_STATUSES, default=Status.VALIDATING_FILES.value)
+    desired = models.CharField(max_length=8, choices=_WISHES, default=Desired.RUN.value)
 
     # Lease.
     attempt = models.PositiveIntegerField(default=1)
@@ -71,10 +76,12 @@ class Job(ProjectScoped):
             models.Index(fields=["swept", "status"], name="job_sweep"),
         ]
         constraints: ClassVar = [
-            models.CheckConstraint(condition=Q(status__in=list(Status)), name="job_status_known"),
             models.CheckConstraint(
-                condition=Q(status__in=sorted(LEASED), lease_until__isnull=False)
-                | (~Q(status__in=sorted(LEASED)) & Q(lease_until__isnull=True)),
+                condition=Q(status__in=[status for status, _ in _STATUSES]), name="job_status_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=_LEASED, lease_until__isnull=False)
+                | (~Q(status__in=_LEASED) & Q(lease_until__isnull=True)),
                 name="job_leased_exactly_while_running",
             ),
         ]

@@ -10,9 +10,11 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from fettle_graders.errors import GraderSpecError
+from pydantic import BaseModel, Field, ValidationError
 
+from fettle_graders.errors import GraderSpecError
 from fettle_graders.spec import GraderSpec, parse_grader, unsupported
+from fettle_platform.core.errors import InvalidRequest
 from fettle_workers.contract.spec import (
     Frozen,
     Method,
@@ -21,9 +23,6 @@ from fettle_workers.contract.spec import (
     SupervisedHyperparameters,
     SupervisedMethod,
 )
-from pydantic import BaseModel, Field, ValidationError
-
-from fettle_platform.core.errors import InvalidRequest
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -126,7 +125,7 @@ def _parse_method(data: object, top_level: object) -> Method:
     if kind == "reinforcement":
         if top_level:
             raise InvalidRequest(
-                "The top-level `hyperparameters` belong to supervised tuning; use `method.reinforcement.hyperparameters`.",
+                "Top-level `hyperparameters` are for supervised tuning; use `method.reinforcement.hyperparameters`.",
                 code="invalid_value",
                 param="hyperparameters",
             )
@@ -225,9 +224,7 @@ def _hyperparameters(
     if data is None:
         return model()
     if not isinstance(data, Mapping):
-        raise InvalidRequest(
-            f"`{path}` must be an object, found {_json_kind(data)}.", code="invalid_type", param=path
-        )
+        raise InvalidRequest(f"`{path}` must be an object, found {_json_kind(data)}.", code="invalid_type", param=path)
     _refuse_unknown(data, tuple(model.model_fields), path)
     given = {key: value for key, value in data.items() if value is not None}
     try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from django.db.models import QuerySet
-from fettle_workers.contract.events import Evaluation, StepMetrics
 
 from fettle_platform.accounts.scoping import Scope, ScopedQuerySet
 from fettle_platform.core.errors import InvalidRequest
 from fettle_platform.jobs.metrics import StepRecord
 from fettle_platform.jobs.models import Checkpoint, Job, JobEvent, JobStep, RolloutFile
+from fettle_workers.contract.events import Evaluation, StepMetrics
 
 
 def job_get(scope: Scope, job_id: str) -> Job:
@@ -36,8 +36,13 @@ def _with_organization(scope: Scope) -> ScopedQuerySet[Job]:
     return Job.objects.for_project(scope).select_related("project__organization")
 
 
-def event_list(job: Job) -> QuerySet[JobEvent]:
-    return JobEvent.objects.filter(job=job)
+def event_list(job: Job, *, after: str | None = None) -> QuerySet[JobEvent]:
+    """Events of a job; with `after`, that event and older ones.
+
+    A page's own condition is an OR, of which PostgreSQL makes no range of the index; this bound is one.
+    """
+    events = JobEvent.objects.filter(job=job)
+    return events.filter(seq__lte=events.filter(public_id=after).values("seq")[:1]) if after else events
 
 
 def checkpoint_list(job: Job) -> QuerySet[Checkpoint]:

@@ -8,21 +8,21 @@ from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Q
-from fettle_workers.contract.spec import AdapterRef, DataRef, TrainSpec
 
 from fettle_platform.accounts.scoping import Scope
 from fettle_platform.core.errors import InvalidRequest
 from fettle_platform.core.ids import new_id
 from fettle_platform.datasets import selectors as datasets
 from fettle_platform.datasets.models import File, Purpose
-from fettle_platform.jobs.wake import wake_tick
 from fettle_platform.jobs.models import Job, JobMetadata
 from fettle_platform.jobs.requests import JobRequest, ParsedJob
 from fettle_platform.jobs.states import LEASED, TERMINAL, Desired, Status
 from fettle_platform.jobs.transitions import Note, append_events, hold, move, queue
+from fettle_platform.jobs.wake import wake_tick
 from fettle_platform.registry import selectors as registry
 from fettle_platform.registry.selectors import Served
 from fettle_platform.registry.services import new_model_name
+from fettle_workers.contract.spec import AdapterRef, DataRef, TrainSpec
 
 _WANDB = (
     "The wandb integration is kept on the job, but this server sends nothing to Weights & Biases: read the metrics "

@@ -1,4 +1,4 @@
-"""The only writers of `Job.status`, and of events. Both are conditional updates, so any caller may be late or doubled."""
+"""The only writers of `Job.status`, and of events. All are conditional updates: any caller may be late or doubled."""
 
 from __future__ import annotations
 
@@ -120,9 +120,7 @@ def job_fail(
     """End a job in `failed`, with the reason on the job and as its last event."""
     error = {"error_code": code, "error_message": message, "error_param": param}
     last = Note(message, level="error", data={"code": code, "param": param})
-    return move(
-        job, Status.FAILED, now=now, sources=sources, notes=[*notes, last], changes=error | (changes or {})
-    )
+    return move(job, Status.FAILED, now=now, sources=sources, notes=[*notes, last], changes=error | (changes or {}))
 
 
 def append_events(job: Job, notes: Iterable[Note], *, now: datetime) -> list[JobEvent]:

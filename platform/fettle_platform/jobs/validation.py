@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import DatabaseError
-from fettle_graders.spec import item_paths
-from fettle_workers.contract.spec import ReinforcementMethod, TrainSpec
 
+from fettle_graders.spec import item_paths
 from fettle_platform.core.storage import BlobMissing, StoreError
 from fettle_platform.datasets.models import File
 from fettle_platform.datasets.report import RowReport
@@ -17,6 +16,7 @@ from fettle_platform.datasets.validation import find_overlap, validate_rows_for
 from fettle_platform.jobs.models import Job
 from fettle_platform.jobs.states import Status
 from fettle_platform.jobs.transitions import Note, job_fail, queue
+from fettle_workers.contract.spec import ReinforcementMethod, TrainSpec
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,7 @@ def job_validate(*, job: Job, now: datetime) -> bool:
     try:
         notes = list(_findings(job, spec))
     except FileUnusable as error:
-        return job_fail(
-            job, now=now, code=error.code, message=str(error), param=error.param, sources=_VALIDATING
-        )
+        return job_fail(job, now=now, code=error.code, message=str(error), param=error.param, sources=_VALIDATING)
     notes.append(Note("Files validated, moving job to queued state"))
     return queue(job, now=now, sources=_VALIDATING, notes=notes)
 

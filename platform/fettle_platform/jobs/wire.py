@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from fettle_graders.spec import masked
-from fettle_workers.contract.events import Evaluation
-from fettle_workers.contract.spec import ReinforcementMethod, TrainSpec
-
 from fettle_platform.jobs.models import Checkpoint, Job, JobEvent, JobStep
 from fettle_platform.jobs.states import Desired, Status, phase_in_words
 from fettle_platform.registry.services import checkpoint_name
+from fettle_workers.contract.events import Evaluation
+from fettle_workers.contract.spec import ReinforcementMethod, TrainSpec
 
 Wire = dict[str, Any]
 

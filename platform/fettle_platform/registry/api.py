@@ -62,9 +62,7 @@ class ModelDetailsView(APIView):
 
 
 class AdapterView(APIView):
-    @extend_schema(
-        operation_id="downloadAdapter", responses={(200, "application/zip"): OpenApiTypes.BINARY}
-    )
+    @extend_schema(operation_id="downloadAdapter", responses={(200, "application/zip"): OpenApiTypes.BINARY})
     def get(self, request: Request, model_id: str) -> StreamingHttpResponse:
         """The weights: a zip of the PEFT folder, ready for `PeftModel.from_pretrained` or vLLM."""
         row = selectors.model_get(request.auth, model_id)

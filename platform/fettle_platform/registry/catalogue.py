@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
+
 from fettle_workers.contract.catalogue import BaseModelEntry, load_catalogue
 
 

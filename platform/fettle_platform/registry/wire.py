@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from fettle_workers.contract.catalogue import BaseModelEntry
 from rest_framework import serializers
 
 from fettle_platform.accounts.scoping import Scope
 from fettle_platform.registry.models import Adapter, Model
+from fettle_workers.contract.catalogue import BaseModelEntry
 
 # Base models have no time of creation here; the wire wants one, and it must not change from call to call.
 _BASE_CREATED = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())

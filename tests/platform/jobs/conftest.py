@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from fettle_workers.contract import events as contract
 from fettle_workers.contract.internal import SequencedEvent
 
@@ -123,7 +124,9 @@ class Worker:
         """Evaluate (when `mean` is given), upload a checkpoint and say so: the trainer's order after a step."""
         if mean is not None:
             self.say(evaluation(number, mean))
-        self.say(checkpoint(self.job, self.attempt, number, candidate=mean is not None, rollouts=rollouts, digest=digest))
+        self.say(
+            checkpoint(self.job, self.attempt, number, candidate=mean is not None, rollouts=rollouts, digest=digest)
+        )
 
     def finish(self, chosen=4, verdict="improved"):
         self.say(finished(chosen, verdict))

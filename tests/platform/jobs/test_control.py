@@ -1,6 +1,7 @@
 """Pause, resume and cancel in every state, and what the worker then does."""
 
 import pytest
+
 from fettle_platform.core.errors import Gone
 
 

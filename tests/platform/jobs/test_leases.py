@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+
 from fettle_platform.core.errors import Gone
 from fettle_platform.core.storage import StoreUnavailable
 from fettle_platform.jobs import dispatch, leases
@@ -68,9 +69,7 @@ def test_the_event_of_a_loss_says_in_words_what_happened(worker):
     run.start()
     leases.jobs_reap(now=late(run))
     messages = [event.message for event in JobEvent.objects.filter(job=run.job, level="warn")]
-    assert messages == [
-        "The worker (host:1) has not been heard of for 3600 seconds. Attempt 1 is lost at step 0."
-    ]
+    assert messages == ["The worker (host:1) has not been heard of for 3600 seconds. Attempt 1 is lost at step 0."]
 
 
 def test_three_losses_without_progress_fail_the_job(worker):
@@ -80,9 +79,7 @@ def test_three_losses_without_progress_fail_the_job(worker):
     for _ in range(3):
         run.start()
         run.train(1, 2)
-        leases.job_release(
-            job=run.job, attempt=run.attempt, outcome="lost", message="killed by signal 9", now=run.now
-        )
+        leases.job_release(job=run.job, attempt=run.attempt, outcome="lost", message="killed by signal 9", now=run.now)
         run.job.refresh_from_db()
         if run.job.status == "queued":
             run = worker(run.job)
@@ -221,8 +218,9 @@ def test_a_queued_job_is_announced_once_and_again_when_it_is_due(
 
 
 def test_a_broker_that_is_away_costs_nobody_anything(create, said, monkeypatch, django_capture_on_commit_callbacks):
-    from fettle_platform.jobs.validation import job_validate
     from kombu.exceptions import OperationalError
+
+    from fettle_platform.jobs.validation import job_validate
 
     class Away:
         def send_task(self, *args, **kwargs):

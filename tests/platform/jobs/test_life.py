@@ -87,7 +87,10 @@ def test_the_three_best_checkpoints_are_kept_and_served(api, worker, golden):
     assert all(api.get(f"/v1/models/{name}").status_code == 200 for name in names)
     assert api.get(f"/v1/models/{names[0].replace('step-3', 'step-0')}").status_code == 404
     first = page["data"][0]
-    golden("checkpoint", first | {"fine_tuned_model_checkpoint": names[0].replace(run.job.fine_tuned_name[-8:], "<random>")})
+    golden(
+        "checkpoint",
+        first | {"fine_tuned_model_checkpoint": names[0].replace(run.job.fine_tuned_name[-8:], "<random>")},
+    )
 
 
 def test_the_chosen_checkpoint_is_kept_even_if_it_is_not_among_the_best(api, worker):

@@ -29,7 +29,11 @@ def reinforcement(grader, **fields):
         ({"metadata": {f"k{i}": "v" for i in range(17)}}, "invalid_value", "metadata"),
         ({"metadata": {"k": "v" * 513}}, "invalid_value", "metadata.k"),
         ({"integrations": [{"type": "mlflow"}]}, "invalid_value", "integrations.0.type"),
-        ({"integrations": [{"type": "wandb", "wandb": {}}]}, "missing_required_parameter", "integrations.0.wandb.project"),
+        (
+            {"integrations": [{"type": "wandb", "wandb": {}}]},
+            "missing_required_parameter",
+            "integrations.0.wandb.project",
+        ),
         ({"sufix": "a"}, "unknown_parameter", "sufix"),
         ({"fettle": {"validation_splitt": 0.2}}, "unknown_parameter", "fettle.validation_splitt"),
         ({"fettle": {"validation_split": 0.2}}, "invalid_value", "fettle.validation_split"),

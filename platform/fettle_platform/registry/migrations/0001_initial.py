@@ -5,41 +5,49 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Adapter',
+            name="Adapter",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.CharField(max_length=64, unique=True)),
-                ('base_model', models.CharField(max_length=200)),
-                ('files', models.JSONField()),
-                ('last_used_at', models.DateTimeField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=64, unique=True)),
+                ("base_model", models.CharField(max_length=200)),
+                ("files", models.JSONField()),
+                ("last_used_at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
-            name='Model',
+            name="Model",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(max_length=440, unique=True)),
-                ('created_at', models.DateTimeField()),
-                ('base_model', models.CharField(max_length=200)),
-                ('adapter_digest', models.CharField(max_length=64)),
-                ('job_id', models.CharField(max_length=64)),
-                ('step', models.PositiveIntegerField()),
-                ('is_checkpoint', models.BooleanField()),
-                ('parent', models.CharField(blank=True, default='', max_length=440)),
-                ('details', models.JSONField(default=dict)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("public_id", models.CharField(max_length=440, unique=True)),
+                ("created_at", models.DateTimeField()),
+                ("base_model", models.CharField(max_length=200)),
+                ("adapter_digest", models.CharField(max_length=64)),
+                ("job_id", models.CharField(max_length=64)),
+                ("step", models.PositiveIntegerField()),
+                ("is_checkpoint", models.BooleanField()),
+                ("parent", models.CharField(blank=True, default="", max_length=440)),
+                ("details", models.JSONField(default=dict)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['project', 'is_checkpoint', '-created_at'], name='model_list'), models.Index(fields=['adapter_digest'], name='model_adapter'), models.Index(fields=['job_id'], name='model_job')],
+                "indexes": [
+                    models.Index(fields=["project", "is_checkpoint", "-created_at"], name="model_list"),
+                    models.Index(fields=["adapter_digest"], name="model_adapter"),
+                    models.Index(fields=["job_id"], name="model_job"),
+                ],
             },
         ),
     ]
