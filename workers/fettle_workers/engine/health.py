@@ -29,6 +29,7 @@ class Health:
         norms: gradient norms of the last applied updates.
         bad_steps: steps of the last 20 whose update was skipped.
         lr_scale: factor on the learning rate, halved by every intervention that asks for smaller steps.
+        num_shortened: steps that would have moved the policy too far.
         num_rollbacks: rollbacks because of evaluations; after two, training stops.
     """
 
@@ -37,6 +38,7 @@ class Health:
     lr_scale: float = 1.0
     num_rollbacks: int = 0
     masked_alarm: bool = False
+    num_shortened: int = 0
 
     @property
     def usual_norm(self) -> float:
@@ -59,6 +61,11 @@ class Health:
             return "skip"
         self.bad_steps, self.norms = [], []
         return "roll_back"
+
+    def count_shortened(self) -> bool:
+        """Count a step that was shortened; True at the 1st, 2nd, 4th, 8th, ...: often enough to tell."""
+        self.num_shortened += 1
+        return self.num_shortened.bit_count() == 1
 
     def watch_masks(self, masked_share: float) -> str | None:
         """Halve the learning rate once when sampler and learner disagree on many tokens. Returns a warning."""

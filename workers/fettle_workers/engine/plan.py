@@ -309,13 +309,13 @@ def auto_completion_bound(reasoning_effort: str) -> int:
 
 
 def kl_budget(base_lengths: Sequence[int], *, max_tokens: int) -> float:
-    """Nats per token: 20 nats per answer of the base's mean length, from 0.02 to 0.5 per token.
+    """Nats per token: 20 nats per answer of the base's mean length, at least 0.02 per token.
 
     Choosing one habit among e^20 is more than any sound change of behaviour needs, so a run that passes it has left the
     base's language; for answers of 1000 tokens this is the 0.02 per token from which published runs begin to drift.
     """
     mean = sum(base_lengths) / len(base_lengths) if base_lengths else max_tokens
-    return min(0.5, max(0.02, 20 / max(1.0, mean)))
+    return max(0.02, 20 / max(1.0, mean))
 
 
 def _multiplier(asked: float | str) -> float:

@@ -29,7 +29,9 @@ from fettle_workers.engine.rollout import Rollout
 
 # A single step that moves the policy further than this, in nats per token, is shortened until it does not. Ordinary
 # steps of a stable run move it by less than 0.02; without the guard, rare steps were seen to move it by more than 1.
+# Very short answers may move further: a tenth of the KL budget, which is per answer.
 MAX_STEP_KL_NATS = 0.1
+_STEP_SHARE_OF_BUDGET = 0.1
 _MAX_HALVINGS = 5
 
 
@@ -109,8 +111,10 @@ def _apply(job: Job[Plan], gradients: Gradients, probe: KlProbe, *, lr: float, s
     if action == "apply":
         before = job.policy.adapter_tensors()
         job.learner.update(lr=lr, grad_norm=gradients.norm)
-        if probe.shorten(before):
-            job.say(f"step {step} would have moved the policy too far and was shortened", level="warn")
+        limit = max(MAX_STEP_KL_NATS, _STEP_SHARE_OF_BUDGET * job.plan.kl_budget_nats)
+        if probe.shorten(before, limit_nats=limit) and progress.health.count_shortened():
+            count = progress.health.num_shortened
+            job.say(f"step {step} would have moved the policy too far and was shortened ({count} so far)", level="warn")
         return
     job.say(
         f"step {step} was skipped: loss {gradients.loss:.4g}, gradient norm {gradients.norm:.4g} against a usual "
@@ -133,11 +137,15 @@ class KlProbe:
         with policy.reference():
             self.kl_to_base = kl_between(self._before, all_logprobs(policy, self._batches))
 
-    def shorten(self, weights_before: dict[str, Tensor]) -> bool:
-        """Halve the step just taken until KL(before || after) is small, or take it back. True if it was touched."""
+    def shorten(self, weights_before: dict[str, Tensor], *, limit_nats: float) -> bool:
+        """Halve the step just taken until KL(before || after) per token is within the limit; in the end, take it back.
+
+        Returns:
+            Whether it had to be.
+        """
         weights_after = self._policy.adapter_tensors()
         for halving in range(_MAX_HALVINGS + 1):
-            if self._moved() <= MAX_STEP_KL_NATS:  # NaN is not
+            if self._moved() <= limit_nats:  # NaN is not
                 return halving > 0
             share = 0.5 ** (halving + 1) if halving < _MAX_HALVINGS else 0.0
             self._policy.set_adapter_tensors(
