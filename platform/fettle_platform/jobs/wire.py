@@ -77,13 +77,15 @@ def _method(spec: TrainSpec, hyperparameters: Wire) -> Wire:
     return echo
 
 
+# A multiplier on `auto` leaves what it multiplies as it is; the plan holds only the products.
+_NEUTRAL = {"learning_rate_multiplier": 1.0, "compute_multiplier": 1.0}
+
+
 def resolved_hyperparameters(spec: TrainSpec, plan: Wire | None) -> Wire:
     """As asked for; what was `auto` as the plan resolved it, once there is one."""
     asked = spec.method.hyperparameters.model_dump(mode="json")
-    return {
-        name: plan[name] if value == "auto" and plan and plan.get(name) is not None else value
-        for name, value in asked.items()
-    }
+    known = {} if plan is None else _NEUTRAL | {name: value for name, value in plan.items() if value is not None}
+    return {name: known.get(name, value) if value == "auto" else value for name, value in asked.items()}
 
 
 def _fettle(job: Job, spec: TrainSpec) -> Wire:
