@@ -27,6 +27,7 @@ from rich.table import Table
 
 from fettle import Fettle
 from fettle.jobs import FineTuneJob
+from fettle.results import Selection
 
 EXAMPLES = Path(__file__).parents[1]
 START_TIMEOUT_S = 60
@@ -42,12 +43,13 @@ def main() -> int:
         client = Fettle(base_url=f"{url}/v1", api_key=api_key)
         job = start_job(client, EXAMPLES / options.task, options.seed)
         job.wait(poll_s=0.5)
-        show_gain(job)
-        show_examples(job)
-        ask_both(client, job)
+        selection = client.fettle.selection(job.id)
+        show_gain(selection)
+        show_examples(selection)
+        ask_both(client, job, selection)
     show_next_steps(data_dir)
     if options.json:
-        Path(options.json).write_text(json.dumps(job.best.to_dict()))
+        Path(options.json).write_text(json.dumps(selection.to_dict()))
     return 0
 
 
@@ -105,8 +107,7 @@ def start_job(client: Fettle, task: Path, seed: int) -> FineTuneJob:
     )
 
 
-def show_gain(job: FineTuneJob) -> None:
-    best = job.best
+def show_gain(best: Selection) -> None:
     console.rule("Is it better?")
     table = Table("", "held-out score")
     table.add_row("base", f"{best.base_mean:.3f}")
@@ -118,9 +119,9 @@ def show_gain(job: FineTuneJob) -> None:
     console.print(f"Why this checkpoint: {best.rule}")
 
 
-def show_examples(job: FineTuneJob) -> None:
+def show_examples(best: Selection) -> None:
     console.rule("Before and after")
-    for example in job.best.examples[:3]:
+    for example in best.examples[:3]:
         console.print(f"[bold]{example.prompt.strip()}[/bold]", markup=True)
         for name, text, reward in (
             ("base ", example.before, example.before_reward),
@@ -131,11 +132,11 @@ def show_examples(job: FineTuneJob) -> None:
             console.print(" ".join(text.split())[:150], markup=False)
 
 
-def ask_both(client: Fettle, job: FineTuneJob) -> None:
+def ask_both(client: Fettle, job: FineTuneJob, best: Selection) -> None:
     """The served models answer too, each by its public name."""
     console.rule("Served")
-    question = job.best.examples[0].prompt if job.best.examples else "What is 12 + 30?"
-    question = question.strip().splitlines()[-1]
+    question = best.examples[0].prompt if best.examples else "What is 257 + 466?"
+    console.print(f"[bold]{question}[/bold]")
     for model in ("fettle-tiny", job.fine_tuned_model):
         answer = client.chat.completions.create(
             model=model, messages=[{"role": "user", "content": question}], temperature=0, max_tokens=128

@@ -35,10 +35,10 @@ def check(seen):
     assert job["fettle"]["verdict"] in ("improved", "no_measurable_gain")
     assert seen["fine_tuned_model"].startswith("ft:fettle-tiny:fettle:walk:")
     assert seen["event_types"] == ["message", "metrics"]
-    assert seen["metric_steps"] == [1, 2, 3, 4, 5, 6]
+    assert seen["metric_steps"] == [0, 1, 2, 3, 4, 5, 6], "step 0 is the base, evaluated"
     assert 1 <= len(seen["checkpoints"]) <= 4
     assert seen["csv_header"] == ["step", "train_mean_reward", "full_valid_mean_reward"]
-    assert seen["csv_rows"] == 6
+    assert seen["csv_rows"] == 7
     assert seen["n"] == [True, True, True]
     assert {"fettle-tiny", seen["fine_tuned_model"]} <= set(seen["models"])
     assert seen["retrieved"] == seen["fine_tuned_model"]

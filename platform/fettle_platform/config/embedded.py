@@ -34,6 +34,7 @@ def _run(env: Env, host: str, port: int) -> None:
     listener = listen(host, port)
     inference_port = _free_port()
     os.environ.setdefault("FETTLE_INFERENCE_URL", f"http://127.0.0.1:{inference_port}")
+    os.environ.setdefault("FETTLE_LOG_FILE", str(env.data_dir / "server.log"))
     os.environ.update(
         FETTLE_CONTROL_PLANE_URL=url_of(listener),
         FETTLE_WORKER_TOKEN=env.resolved_worker_token(),
@@ -51,7 +52,9 @@ def _run(env: Env, host: str, port: int) -> None:
 
     def ready() -> None:
         threads.start()
-        print(f"Fettle is ready at {url_of(listener)}  (data in {env.data_dir}; Ctrl-C stops)", flush=True)
+        print(
+            f"Fettle is ready at {url_of(listener)}  (data and server.log in {env.data_dir}; Ctrl-C stops)", flush=True
+        )
 
     announce_key()
     WebServer(on_ready=ready, before_exit=threads.end).run([listener])

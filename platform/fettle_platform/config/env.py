@@ -6,6 +6,7 @@ Code below `config` sees the result as `django.conf.settings.FETTLE`.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from functools import cache
 from pathlib import Path
@@ -41,7 +42,7 @@ class Env(BaseSettings):
     worker_token: SecretStr | None = Field(
         default=None, description="shared with the workers; empty: generated in data_dir"
     )
-    bootstrap_api_key: SecretStr | None = Field(default=None, description="first API key, fk_ and 16 to 200 characters")
+    bootstrap_api_key: SecretStr | None = Field(default=None, description="first API key, fk_ and up to 200 characters")
     inference_url: str | None = Field(default=None, description="OpenAI-compatible upstream, without the final /v1")
     models_file: Path | None = Field(default=None, description="models.toml, the catalogue of base models")
     allowed_hosts: Annotated[list[str], NoDecode] = Field(
@@ -54,9 +55,10 @@ class Env(BaseSettings):
     max_json_bytes: int = Field(default=16 * _MB, gt=0, description="of any other request body")
     max_rows: int = Field(default=1_000_000, gt=0, description="rows of one fine-tune file")
     max_line_bytes: int = Field(default=4 * _MB, gt=0, description="one row of a fine-tune file")
+    log_file: Path | None = Field(default=None, description="empty: standard error; `fettle up` logs to its data_dir")
     debug: bool = Field(default=False, description="log more; answers never contain internals")
 
-    @field_validator("data_dir", "models_file")
+    @field_validator("data_dir", "models_file", "log_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
@@ -111,8 +113,10 @@ class Env(BaseSettings):
     @classmethod
     def _shaped_key(cls, key: SecretStr | None) -> SecretStr | None:
         text = "" if key is None else key.get_secret_value()
-        if key is not None and not (text.startswith("fk_") and 19 <= len(text) <= 203 and text.isascii()):
-            raise ValueError("expected fk_ followed by 16 to 200 letters, digits, '_' or '-'")
+        if key is not None and not re.fullmatch(r"fk_[A-Za-z0-9_-]{4,200}", text):
+            raise ValueError(
+                "expected fk_ followed by 4 to 200 letters, digits, '_' or '-' (32 random ones to be safe)"
+            )
         return key
 
     @property

@@ -89,8 +89,12 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "fettle_platform.core.logs.JSONFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "handlers": {
+        "log": {"class": "logging.StreamHandler", "formatter": "json"}
+        if FETTLE.log_file is None
+        else {"class": "logging.FileHandler", "filename": FETTLE.log_file, "delay": True, "formatter": "json"}
+    },
+    "root": {"handlers": ["log"], "level": "INFO"},
     "loggers": {
         "fettle_platform": {"level": "DEBUG" if FETTLE.debug else "INFO"},
         "django": {"handlers": [], "propagate": True, "level": "INFO"},

@@ -6,10 +6,12 @@ route with the same body gets the stored answer; with another body 400; while th
 Usage: `@idempotent(dedupe_retries=True)` also covers clients that send no such header. The official client repeats a
 creation after a time-out and says so only in `x-stainless-retry-count`: such a repeat, with the key and body of a
 request of the last 15 minutes, gets the answer of that request. Two first attempts with equal bodies are two requests.
+Effect and answer are then one transaction: whatever dies in between, there are both or neither.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -30,6 +32,8 @@ KEPT = timedelta(days=1)
 RETRY_WINDOW = timedelta(minutes=15)
 # A request that never finished: its process died. Later repeats run again.
 ABANDONED = timedelta(minutes=10)
+# The same where the effect is rolled back with its process, and no request takes long.
+ABANDONED_TRANSACTION = timedelta(seconds=20)
 
 Post = Callable[..., Response]
 
@@ -46,14 +50,15 @@ def idempotent(post: Post | None = None, *, dedupe_retries: bool = False) -> Pos
         def wrapper(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
             given = request.headers.get("Idempotency-Key")
             if given is not None:
-                claim = _claim_key(request, _checked(given))
+                abandoned = ABANDONED_TRANSACTION if dedupe_retries else ABANDONED
+                claim = _claim_key(request, _checked(given), abandoned=abandoned)
             elif dedupe_retries:
                 claim = _claim_body(request)
             else:
                 return function(view, request, *args, **kwargs)
             if isinstance(claim, Response):
                 return claim
-            return _run(claim, lambda: function(view, request, *args, **kwargs))
+            return _run(claim, lambda: function(view, request, *args, **kwargs), as_one=dedupe_retries)
 
         return wrapper
 
@@ -71,11 +76,11 @@ def _checked(key: str) -> str:
     return key
 
 
-def _claim_key(request: Request, key: str) -> GivenAnswer | Response:
+def _claim_key(request: Request, key: str, *, abandoned: timedelta) -> GivenAnswer | Response:
     row = GivenAnswer(
         owner=request.auth.project.public_id, route=request.path[:500], key=key, body_sha256=body_digest(request)
     )
-    _forget(row, older_than=KEPT)
+    _forget(row, older_than=KEPT, abandoned=abandoned)
     if _insert(row):
         return row
     earlier = GivenAnswer.objects.filter(owner=row.owner, route=row.route, key=key).first()
@@ -91,7 +96,7 @@ def _claim_body(request: Request) -> GivenAnswer | Response:
         owner=request.auth.api_key.public_id, route=request.path[:500], key=f"body:{digest}", body_sha256=digest
     )
     is_retry = _retry_count(request) >= 1
-    _forget(row, older_than=RETRY_WINDOW if is_retry else timedelta(0))
+    _forget(row, older_than=RETRY_WINDOW if is_retry else timedelta(0), abandoned=ABANDONED_TRANSACTION)
     if _insert(row):
         return row
     if is_retry:
@@ -100,12 +105,12 @@ def _claim_body(request: Request) -> GivenAnswer | Response:
     return row
 
 
-def _forget(row: GivenAnswer, *, older_than: timedelta) -> None:
+def _forget(row: GivenAnswer, *, older_than: timedelta, abandoned: timedelta) -> None:
     """Make room for `row`: answers past their time, and requests that were never finished."""
     now = timezone.now()
     same = GivenAnswer.objects.filter(owner=row.owner, route=row.route, key=row.key)
     same.filter(created_at__lte=now - older_than).delete()
-    same.filter(status=None, created_at__lte=now - ABANDONED).delete()
+    same.filter(status=None, created_at__lte=now - abandoned).delete()
 
 
 def _insert(row: GivenAnswer) -> bool:
@@ -124,16 +129,17 @@ def _replay(earlier: GivenAnswer | None) -> Response:
     return Response(json.loads(earlier.body), status=earlier.status, headers={"idempotent-replayed": "true"})
 
 
-def _run(row: GivenAnswer, post: Callable[[], Response]) -> Response:
+def _run(row: GivenAnswer, post: Callable[[], Response], *, as_one: bool) -> Response:
     kept = GivenAnswer.objects.filter(pk=row.pk)
     try:
-        response = post()
+        with transaction.atomic() if as_one else contextlib.nullcontext():
+            response = post()
+            if response.status_code < 300:
+                kept.update(status=response.status_code, body=JSONRenderer().render(response.data).decode())
     except BaseException:
         kept.delete()
         raise
-    if response.status_code < 300:
-        kept.update(status=response.status_code, body=JSONRenderer().render(response.data).decode())
-    else:
+    if response.status_code >= 300:
         kept.delete()
     return response
 

@@ -6,6 +6,7 @@ from django.utils import timezone
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from fettle_platform.accounts.models import Organization
 from fettle_platform.core.errors import InvalidRequest
 from fettle_platform.core.idempotency import given_answers_expire, idempotent
 from fettle_platform.core.models import GivenAnswer
@@ -28,6 +29,9 @@ class Job(APIView):
         effects.append(request.data)
         if request.data.get("fails") and len(effects) == 1:
             raise ZeroDivisionError
+        if request.data.get("dies"):
+            Organization.objects.create(name="effect")
+            return Response({"number": object()})  # storing this answer fails
         return Response({"number": len(effects)})
 
 
@@ -129,3 +133,9 @@ def test_a_repeat_while_the_first_still_runs_is_409(api, error_of):
 def test_after_a_server_error_the_repeat_runs(api, error_of):
     error_of(send(api, "/v1/job", {"fails": 1}, retry=0), 500)
     assert send(api, "/v1/job", {"fails": 1}, retry=1).json() == {"number": 2}
+
+
+def test_an_effect_without_its_answer_is_taken_back(api, error_of):
+    """A process that dies between the two must not leave an effect that the repeat would make again."""
+    error_of(send(api, "/v1/job", {"a": 1, "dies": True}, retry=0), 500)
+    assert not Organization.objects.filter(name="effect").exists()
