@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from fettle_platform.accounts.auth import ApiKeyAuthentication
@@ -48,10 +49,7 @@ async def chat_completions(request: HttpRequest) -> HttpResponseBase:
 
 
 async def _complete(request: HttpRequest) -> HttpResponseBase:
-    # Only the header is read, which both kinds of request have.
-    _, scope = await sync_to_async(ApiKeyAuthentication().authenticate)(request)  # type: ignore[arg-type]
-    chat = parse_chat_request(request.body)
-    served = await sync_to_async(served_model)(scope, chat.model)
+    scope, chat, served = await sync_to_async(_admit)(request)
     base_url = settings.FETTLE.inference_url
     if base_url is None:
         raise Unavailable("This server has no model server (FETTLE_INFERENCE_URL).", code="model_server_unavailable")
@@ -64,6 +62,21 @@ async def _complete(request: HttpRequest) -> HttpResponseBase:
     if chat.stream:
         return _streamed(exchange)
     return await exchange.whole()
+
+
+def _admit(request: HttpRequest) -> tuple[Scope, ChatRequest, Served]:
+    """Who asks, what for, and whether they may: everything that needs the database.
+
+    The connection is given back at once. Django would keep it until the answer is complete, so that a few streams
+    would hold all there are.
+    """
+    try:
+        # Only the header is read, which both kinds of request have.
+        _, scope = ApiKeyAuthentication().authenticate(request)  # type: ignore[arg-type]
+        chat = parse_chat_request(request.body)
+        return scope, chat, served_model(scope, chat.model)
+    finally:
+        connection.close()
 
 
 def _owner(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db import connection
 from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
@@ -70,6 +71,8 @@ class AdapterView(APIView):
         if adapter is None:
             raise NotFound(f"The adapter of `{model_id[:100]}` is not in the store.", param="model")
         response = adapter_zip(request, get_store(), adapter)
+        if not connection.in_atomic_block:
+            connection.close()  # Django would keep it until the last byte is sent
         filename = "".join(c if c.isalnum() or c in "._-" else "-" for c in model_id) + ".zip"
         response["content-disposition"] = content_disposition_header(True, filename)
         return response

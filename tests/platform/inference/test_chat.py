@@ -46,6 +46,25 @@ def test_a_stream_is_passed_on_chunk_by_chunk_with_the_public_name(openai_client
     assert rest[-1].choices[0].finish_reason == "stop"
 
 
+def test_an_open_stream_holds_no_database_connection(openai_client, upstream):
+    opened = []
+
+    def note(connection, **_):
+        opened.append(connection)
+
+    connection_created.connect(note)
+    try:
+        upstream.release.clear()
+        stream = openai_client.chat.completions.create(model="fettle-tiny", messages=MESSAGES, stream=True)
+        next(stream)
+        assert opened
+        assert [connection.connection for connection in opened] == [None] * len(opened)
+    finally:
+        upstream.release.set()
+        connection_created.disconnect(note)
+    list(stream)
+
+
 def test_a_stream_ends_with_done(http, upstream):
     with http.stream("POST", CHAT, json={"model": "fettle-tiny", "messages": MESSAGES, "stream": True}) as response:
         assert response.headers["content-type"] == "text/event-stream"
