@@ -40,6 +40,16 @@ ARCHITECTURES: dict[str, dict] = {
     "gemma2": _ATTENTION | {"sliding_window": 8, "query_pre_attn_scalar": 8},
     "gemma3_text": _ATTENTION | {"sliding_window": 8, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2},
     "mamba": _SMALL | {"state_size": 4},
+    "lfm2": _ATTENTION | {"layer_types": ["conv", "full_attention"], "block_multiple_of": 8},
+    "qwen3_moe": _ATTENTION | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    "gpt2": {
+        "vocab_size": 264,
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 128,
+        "tie_word_embeddings": False,
+    },
 }
 
 

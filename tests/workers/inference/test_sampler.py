@@ -8,6 +8,8 @@ from fettle_workers.engine.draw import uniforms
 from fettle_workers.engine.sampler import Decoder, Request, Row, SamplingParams, TorchSampler
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "mamba")
+# Convolution states beside attention; experts; learned positions with an end.
+MORE_ARCHITECTURES = ("lfm2", "qwen3_moe", "gpt2")
 PROMPTS = [(72, 101, 108), (257, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75), (90,)]
 
 
@@ -16,7 +18,7 @@ def sampled(policy, requests, params, **options):
     return {(c.request_index, c.sample_index): c for c in found}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES + MORE_ARCHITECTURES)
 def test_greedy_tokens_are_those_of_transformers_generate(policy_of, wake, architecture):
     policy = policy_of(architecture)
     wake(policy)

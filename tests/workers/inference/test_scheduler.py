@@ -94,6 +94,23 @@ def test_what_fails_in_one_model_does_not_reach_another(scheduler, policy, polic
     assert listener.error is None
 
 
+def test_what_cannot_be_admitted_fails_alone(scheduler, policy):
+    job, listener = make_job(policy)
+    job.parts[0].row.prompt_ids = ()
+    no_model, no_model_listener = make_job(policy)
+    no_model.policy = None
+    scheduler.submit(job)
+    scheduler.submit(no_model)
+    assert listener.done.wait(20)
+    assert no_model_listener.done.wait(20)
+    assert "no tokens" in str(listener.error)
+    assert no_model_listener.error is not None
+    again, listener = make_job(policy)
+    scheduler.submit(again)
+    assert listener.done.wait(20)
+    assert listener.error is None
+
+
 def test_cancelled_before_it_ran_it_never_runs(policy):
     idle = Scheduler()
     job, listener = make_job(policy)

@@ -20,6 +20,7 @@ from peft import PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.pytorch_utils import Conv1D
 
 from fettle_workers.contract.catalogue import BaseModelEntry
 from fettle_workers.engine.chat import ChatFormat
@@ -356,7 +357,7 @@ def _linear_names(model: PreTrainedModel) -> tuple[str, ...]:
     names = {
         name.rpartition(".")[2]
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
     }
     names -= _NEVER_ADAPTED.get(model.config.model_type, set())
     if not names:

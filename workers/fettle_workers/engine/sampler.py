@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
 from fettle_workers.engine.draw import draw, process, uniforms
@@ -406,6 +407,8 @@ def _merged_weights(policy: Policy) -> Callable[[], AbstractContextManager[None]
     Merging copies; the base's own tensors are put back untouched. Not done in bf16, where a merged weight is rounded.
     """
     layers = list(policy.lora_layers.values())
+    if not all(isinstance(layer, LoraLinear) for layer in layers):
+        return nullcontext  # adapters on the stacked weights of a mixture of experts
     bases = [layer.get_base_layer() for layer in layers]
     total = sum(base.weight.numel() for base in bases)
     exact = all(base.weight.dtype == torch.float32 for base in bases)

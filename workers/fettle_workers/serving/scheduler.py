@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from fettle_workers.engine.model import Policy
@@ -130,14 +130,14 @@ class Scheduler:
         for job, part in entries:
             by_policy.setdefault(id(job.policy), []).append((job, part))
         for key, group in by_policy.items():
-            if key not in self._running:
-                self._running[key] = _Running(Decoder(group[0][0].policy))
-            running = self._running[key]
-            running.owners |= {part.row: (job, part) for job, part in group}
             try:
+                running = self._running.get(key) or _Running(Decoder(group[0][0].policy))
                 running.decoder.admit([part.row for _, part in group])
-            except Exception as error:  # whatever the model raises belongs to these requests, not to the server
-                self._fail(key, error)
+            except Exception as error:  # whatever the model raises belongs to its requests, not to the server
+                self._fail(key, error, also={job for job, _ in group})
+            else:
+                running.owners |= {part.row: (job, part) for job, part in group}
+                self._running[key] = running
 
     def _advance(self, key: int) -> None:
         running = self._running[key]
@@ -153,9 +153,10 @@ class Scheduler:
         if finished:
             self._release(key, finished)
 
-    def _fail(self, key: int, error: Exception) -> None:
-        owners = self._running.pop(key).owners
-        failed = {job for job, _ in owners.values()}
+    def _fail(self, key: int, error: Exception, *, also: Set[Job] = frozenset()) -> None:
+        """End every request of a model, those in its batch and those given."""
+        running = self._running.pop(key, None)
+        failed = also | {job for job, _ in running.owners.values()} if running else also
         with self._change:
             self._cancelled |= failed
         for job in failed:
