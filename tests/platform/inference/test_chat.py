@@ -6,6 +6,7 @@ import time
 import httpx
 import openai
 import pytest
+from django.db.backends.signals import connection_created
 
 from fettle_platform.inference import limits
 

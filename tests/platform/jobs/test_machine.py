@@ -122,11 +122,11 @@ class Machine(RuleBasedStateMachine):
 
     @rule(verb=st.sampled_from([services.job_pause, services.job_resume, services.job_cancel]))
     def user(self, verb):
-        row = self.row()
+        before = snapshot(self.row())
         try:
-            verb(job=row, now=self.now)
+            verb(job=self.row(), now=self.now)
         except InvalidRequest:  # the only error a user may meet here, and then nothing has changed
-            assert snapshot(self.row()) == snapshot(row)
+            assert snapshot(self.row()) == before
 
     @rule(twice=st.booleans())
     def tick(self, twice):
@@ -154,7 +154,8 @@ class Machine(RuleBasedStateMachine):
 
 
 def snapshot(row):
-    return {key: value for key, value in row.__dict__.items() if key not in ("_state", "swept")}
+    names = [field.attname for field in row._meta.concrete_fields if field.name != "swept"]
+    return {name: getattr(row, name) for name in names}
 
 
 def reachable(before, after, depth=2):
