@@ -7,7 +7,7 @@ import pytest
 from fettle_platform.core.errors import Gone
 from fettle_platform.core.storage import StoreUnavailable
 from fettle_platform.jobs import dispatch, leases
-from fettle_platform.jobs.models import JobEvent
+from fettle_platform.jobs.models import Job, JobEvent
 from fettle_workers.contract.internal import SequencedEvent
 
 
@@ -64,6 +64,28 @@ def test_a_silent_worker_loses_its_job_and_everything_it_says_is_refused(worker,
     assert JobEvent.objects.filter(job=run.job).count() == before
 
 
+def test_a_stale_worker_is_refused_while_another_one_runs_the_job(worker, said):
+    """Even when its token was checked just before the other attempt began."""
+    stale = worker()
+    leases.jobs_requeue_all(now=stale.now)
+    stale.job.refresh_from_db()
+    current = worker(stale.job)
+    current.start()
+    before = Job.objects.filter(pk=stale.job.pk).values().get()
+    for call in (
+        stale.beat,
+        lambda: stale.say(said.step(1)),
+        lambda: stale.say(said.checkpoint(stale.job, 1, 1)),
+        lambda: stale.say(said.finished()),
+        lambda: leases.job_release(job=stale.job, attempt=1, outcome="requeue", message="", now=stale.now),
+        lambda: leases.job_release(job=stale.job, attempt=1, outcome="lost", message="", now=stale.now),
+    ):
+        with pytest.raises(Gone):
+            call()
+    assert Job.objects.filter(pk=stale.job.pk).values().get() == before
+    assert current.beat() == "run"
+
+
 def test_the_event_of_a_loss_says_in_words_what_happened(worker):
     run = worker()
     run.start()
@@ -73,8 +95,6 @@ def test_the_event_of_a_loss_says_in_words_what_happened(worker):
 
 
 def test_three_losses_without_progress_fail_the_job(worker):
-    from fettle_platform.jobs.models import Job
-
     run = worker()
     for _ in range(3):
         run.start()
