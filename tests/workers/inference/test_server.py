@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import threading
 import time
@@ -34,7 +35,7 @@ class Running:
     url: str
     http: httpx.Client
     store: BlobStore
-    scheduler: Scheduler
+    models: Models
     base: Path
     policy: Policy
     adapter: Path
@@ -71,7 +72,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_folder, wake) -> Iter
     port = uvicorn_server.servers[0].sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     with httpx.Client(base_url=url, timeout=30) as http:
-        yield Running(url, http, store, scheduler, base, policy, folder / "adapter", f"ft-{digest}")
+        yield Running(url, http, store, models, base, policy, folder / "adapter", f"ft-{digest}")
     uvicorn_server.should_exit = True
     thread.join()
 
@@ -292,6 +293,30 @@ def test_requests_at_the_same_time_get_what_they_get_alone(server):
 
     pairs = zip(alone, asyncio.run(together()), strict=True)
     assert all(one["choices"] == other["choices"] for one, other in pairs)
+
+
+def test_failure_while_decoding_is_told_and_does_not_last(server, monkeypatch):
+    model = server.models.get("small").policy.base
+    calls = iter(range(100))
+
+    @functools.wraps(model.forward)
+    def failing(*args, **kwargs):
+        if next(calls) % 6 == 5:
+            raise MemoryError("no memory left")
+        return model.__class__.forward(model, *args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", failing)
+    fields = {"logit_bias": LETTERS, "model": "small"}
+    response = ask(server, stream=True, **fields)
+    frames = [json.loads(line.removeprefix("data: ")) for line in response.text.split("\n\n") if line]
+    assert response.status_code == 200
+    # The prompt is the first pass; passes 2 to 5 read one token each; the sixth fails.
+    assert len(text_of(frames[:-1])) == 4
+    assert frames[-1]["error"]["type"] == "server_error"
+    assert "memory" not in frames[-1]["error"]["message"], "what happened inside is for the log"
+    assert ask(server, **fields).json()["error"]["type"] == "server_error"
+    monkeypatch.undo()
+    assert len(answer(server, **fields)["choices"][0]["message"]["content"]) == 24
 
 
 def wait_until_idle(server: Running) -> None:

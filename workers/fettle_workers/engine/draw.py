@@ -52,7 +52,8 @@ def uniforms(seeds_B: np.ndarray, positions_B: np.ndarray) -> np.ndarray:
     """float64 [B] in [0, 1) with 53 random bits; seeds and positions are uint64."""
     words = philox(seeds_B, positions_B)
     bits = (words[0] << np.uint64(21)) ^ (words[1] >> np.uint64(11))
-    return bits.astype(np.float64) * 2.0**-53
+    numbers: np.ndarray = bits.astype(np.float64) * 2.0**-53
+    return numbers
 
 
 def process(logits_BV: Tensor, temperature_B: Tensor, top_p_B: Tensor | None) -> Tensor:
