@@ -20,6 +20,9 @@ TASK = "fettle.train"
 QUEUE = "train"
 # The tick re-sends what was lost, so a dead broker may cost a request this long and no more.
 PUBLISH_TIMEOUT_S = 0.3
+# While all workers are busy the repeats pile up; a worker drops those older than this unread. Much longer than clocks
+# of different hosts disagree.
+EXPIRES_S = 300
 
 
 @cache
@@ -58,7 +61,12 @@ def announce(job_id: str, attempt: int) -> bool:
     wake_tick()
     try:
         broker().send_task(
-            TASK, kwargs={"job_id": job_id, "attempt": attempt}, queue=QUEUE, retry=False, ignore_result=True
+            TASK,
+            kwargs={"job_id": job_id, "attempt": attempt},
+            queue=QUEUE,
+            retry=False,
+            ignore_result=True,
+            expires=EXPIRES_S,
         )
     except (KombuError, OperationalError, OSError) as error:
         log.warning("job %s: the wake-up was not sent, the next tick repeats it: %s", job_id, error)

@@ -199,11 +199,14 @@ def jobs_reap(*, now: datetime) -> int:
 def jobs_requeue_all(*, now: datetime) -> int:
     """Give back every running job at once, without counting a loss. Returns how many.
 
-    Only for a process that starts the one worker there is, before it starts it: then no lease can be alive.
+    Only for a process that starts the one worker there is, before it starts it: then no lease can be alive, and no
+    wake-up either, so that every queued job is announced in the next round.
     """
     note = Note("The server was stopped while the job ran.", level="warn")
     leased = list(Job.objects.filter(status__in=LEASED))
-    return sum(stop(job, attempt=job.attempt, now=now, note=note) for job in leased)
+    given_back = sum(stop(job, attempt=job.attempt, now=now, note=note) for job in leased)
+    Job.objects.filter(status=Status.QUEUED).update(dispatch_after=now)
+    return given_back
 
 
 def jobs_dispatch(*, now: datetime) -> int:

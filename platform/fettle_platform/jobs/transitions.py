@@ -14,7 +14,7 @@ from fettle_platform.jobs.dispatch import announce_on_commit
 from fettle_platform.jobs.models import Job, JobEvent
 from fettle_platform.jobs.states import LEASED, TERMINAL, Desired, Status, sources_of
 
-REDISPATCH_S = 20.0
+REDISPATCH_S = 30.0
 """A queued job whose wake-up was lost is announced again after this long."""
 
 

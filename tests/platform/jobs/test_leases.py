@@ -11,6 +11,19 @@ from fettle_platform.jobs.models import Job, JobEvent
 from fettle_workers.contract.internal import SequencedEvent
 
 
+@pytest.fixture
+def sent(monkeypatch):
+    """The wake-ups that were sent."""
+    messages = []
+
+    class Broker:
+        def send_task(self, name, *, kwargs, queue, **options):
+            messages.append((name, kwargs["job_id"], kwargs["attempt"], queue))
+
+    monkeypatch.setattr(dispatch, "broker", Broker)
+    return messages
+
+
 def late(run, seconds=3600):
     return run.now + timedelta(seconds=seconds)
 
@@ -183,10 +196,13 @@ def test_a_store_that_is_away_at_the_end_undoes_everything(api, worker, said, mo
     assert run.job.status == "succeeded"
 
 
-def test_a_start_gives_back_every_running_job(worker):
+def test_a_start_gives_back_every_running_job_and_announces_all_that_wait(worker, queued, sent):
+    waiting = queued()
     run = worker()
     run.start()
     assert leases.jobs_requeue_all(now=run.now) == 1
+    leases.jobs_dispatch(now=run.now)
+    assert {message[1:3] for message in sent} == {(waiting.public_id, 1), (run.job.public_id, 2)}
     run.job.refresh_from_db()
     assert (run.job.status, run.job.attempt, run.job.lost_attempts) == ("queued", 2, 0)
 
@@ -206,19 +222,6 @@ def test_a_resumed_attempt_forgets_the_steps_it_does_again(worker):
     again.start(resumed_from=1)
     assert list(JobStep.objects.filter(job=run.job).values_list("step", flat=True)) == [1]
     assert again.job.step == 1
-
-
-@pytest.fixture
-def sent(monkeypatch):
-    """The wake-ups that were sent."""
-    messages = []
-
-    class Broker:
-        def send_task(self, name, *, kwargs, queue, **options):
-            messages.append((name, kwargs["job_id"], kwargs["attempt"], queue))
-
-    monkeypatch.setattr(dispatch, "broker", Broker)
-    return messages
 
 
 def test_a_queued_job_is_announced_once_and_again_when_it_is_due(
