@@ -3,7 +3,7 @@
 `Decoder` holds a batch of running completions: `admit` adds some, `step` gives each one token. `TorchSampler.sample`
 runs it to the end for many prompts; the model server runs it with requests that come and go.
 
-Letters in shapes: B running rows, S stop ids, M tokens made so far, T columns of the cache, V vocabulary, P prompts.
+Letters in shapes: B running rows, V vocabulary, P prompts.
 """
 
 from __future__ import annotations
@@ -17,34 +17,17 @@ from typing import Literal
 import numpy as np
 import torch
 from peft.tuners.lora import Linear as LoraLinear
-from torch import Tensor, nn
+from torch import Tensor
 
+from fettle_workers.engine.batch import Batch, Row, SamplingParams, fresh_batch, joined, selected
 from fettle_workers.engine.draw import draw, process, uniforms
 from fettle_workers.engine.model import Policy
 from fettle_workers.engine.slots import Slots, has_recurrent_state
 
 FinishReason = Literal["stop", "length"]
-LogitsEdit = Callable[[Tensor], Tensor]  # [V] fp32 -> [V]; must not write to its argument
-
 NUM_SLOTS = 256
 _PREFILL_TOKENS = 16_384  # padded tokens of one prompt pass
 _FUSED_WEIGHTS = 100_000_000  # largest number of adapted weights that is worth a merged copy
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """`stop_ids` None means the model's own end-of-turn ids. A stop id is the last id of the completion it ends."""
-
-    max_new_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    stop_ids: frozenset[int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {self.max_new_tokens}, expected at least 1")
-        if self.temperature < 0 or not 0 < self.top_p <= 1:
-            raise ValueError(f"temperature {self.temperature} must be >= 0 and top_p {self.top_p} in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -70,16 +53,6 @@ class Completion:
     finish_reason: FinishReason
 
 
-@dataclass(eq=False)
-class Row:
-    """One running completion. `edit` may change the logits before each draw (penalties, a grammar)."""
-
-    prompt_ids: tuple[int, ...]
-    seed: int
-    params: SamplingParams
-    edit: LogitsEdit | None = None
-
-
 @dataclass(frozen=True)
 class Step:
     """What one step made. All sequences are parallel to `rows`; `logits_BV` are the model's, before any processing."""
@@ -89,25 +62,6 @@ class Step:
     logprobs: list[float]
     finish_reasons: list[FinishReason | None]
     logits_BV: Tensor
-
-
-@dataclass
-class _Batch:
-    """The state of the running rows; every tensor's first dimension is B."""
-
-    rows: list[Row]
-    slots: Slots
-    logits_BV: Tensor  # of the next token
-    first_column_B: Tensor  # first used column of the cache
-    position_B: Tensor  # of the next token in its sequence
-    num_made_B: Tensor
-    seeds_B: np.ndarray
-    temperature_B: Tensor
-    top_p_B: Tensor
-    max_new_B: Tensor
-    stop_ids_BS: Tensor
-    num_columns: int
-    alive: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
 
 
 class Decoder:
@@ -126,7 +80,7 @@ class Decoder:
         self._cache_argument = "past_key_values" if "past_key_values" in arguments else "cache_params"
         self._has_positions = "position_ids" in arguments
         self._weights = _merged_weights(policy)
-        self._batch: _Batch | None = None
+        self._batch: Batch | None = None
 
     @property
     def num_running(self) -> int:
@@ -137,7 +91,7 @@ class Decoder:
         """Read the prompts of new rows, equal ones once, and add the rows to the batch."""
         for chunk in self._prefill_chunks(rows):
             fresh = self._prefill(chunk)
-            self._batch = fresh if self._batch is None else _joined(self._batch, fresh)
+            self._batch = fresh if self._batch is None else joined(self._batch, fresh)
 
     @torch.inference_mode()
     def step(self) -> Step:
@@ -177,10 +131,10 @@ class Decoder:
         if num_alive <= 0.875 * len(batch.rows):
             kept = torch.as_tensor(np.flatnonzero(batch.alive), device=self._device)
             ids_B = ids_B[kept]
-            batch = self._batch = _selected(batch, kept)
+            batch = self._batch = selected(batch, kept)
         batch.logits_BV = self._read(batch, ids_B)
 
-    def _read(self, batch: _Batch, ids_B: Tensor) -> Tensor:
+    def _read(self, batch: Batch, ids_B: Tensor) -> Tensor:
         """Logits after one more token per row, [B, V] fp32."""
         batch.num_columns += 1
         inputs: dict[str, Tensor] = {}
@@ -220,7 +174,7 @@ class Decoder:
         if chunk:
             yield chunk
 
-    def _prefill(self, rows: list[Row]) -> _Batch:
+    def _prefill(self, rows: list[Row]) -> Batch:
         prompts = list(dict.fromkeys(row.prompt_ids for row in rows))
         longest = max(map(len, prompts))
         ids = np.zeros((len(prompts), longest), np.int64)
@@ -237,7 +191,7 @@ class Decoder:
         of_row = torch.tensor([where[row.prompt_ids] for row in rows], device=self._device)
         if len(rows) > len(prompts):
             slots.select(of_row)
-        return _fresh_batch(
+        return fresh_batch(
             rows, slots, logits_PV[of_row], first_column_P[of_row], longest, self.policy.chat.eos_ids, self._device
         )
 
@@ -293,7 +247,7 @@ def _collect(step: Step, running: dict[int, _Running]) -> Iterator[Completion]:
             yield Completion(entry.request_index, entry.sample_index, tuple(entry.ids), tuple(entry.logprobs), reason)
 
 
-def _step_of(batch: _Batch, state: np.ndarray, logprobs_B: Tensor, logits_BV: Tensor, made: np.ndarray) -> Step:
+def _step_of(batch: Batch, state: np.ndarray, logprobs_B: Tensor, logits_BV: Tensor, made: np.ndarray) -> Step:
     ids, stopped, finished = state.tolist()
     logprobs = logprobs_B.tolist()
     reasons: list[FinishReason | None] = [
@@ -311,7 +265,7 @@ def _step_of(batch: _Batch, state: np.ndarray, logprobs_B: Tensor, logits_BV: Te
     )
 
 
-def _draw_tokens(batch: _Batch) -> tuple[Tensor, Tensor]:
+def _draw_tokens(batch: Batch) -> tuple[Tensor, Tensor]:
     """Ids and logprobs [B] of the next tokens."""
     logits_BV = batch.logits_BV
     if any(row.edit for row in batch.rows):
@@ -328,77 +282,6 @@ def _draw_tokens(batch: _Batch) -> tuple[Tensor, Tensor]:
     if bool(greedy_B.any()):
         ids_B = torch.where(greedy_B, logits_BV.argmax(-1), ids_B)
     return ids_B, logprobs_BV.gather(1, ids_B[:, None])[:, 0]
-
-
-def _fresh_batch(
-    rows: list[Row],
-    slots: Slots,
-    logits_BV: Tensor,
-    first_column_B: Tensor,
-    num_columns: int,
-    eos_ids: frozenset[int],
-    device: torch.device,
-) -> _Batch:
-    stops = [sorted(eos_ids if row.params.stop_ids is None else row.params.stop_ids) for row in rows]
-    width = max(1, *map(len, stops))
-    return _Batch(
-        rows=list(rows),
-        slots=slots,
-        logits_BV=logits_BV,
-        first_column_B=first_column_B,
-        position_B=torch.tensor([len(row.prompt_ids) for row in rows], device=device),
-        num_made_B=torch.zeros(len(rows), dtype=torch.long, device=device),
-        seeds_B=np.array([row.seed % 2**64 for row in rows], dtype=np.uint64),
-        temperature_B=torch.tensor([row.params.temperature for row in rows], device=device),
-        top_p_B=torch.tensor([row.params.top_p for row in rows], dtype=torch.float64, device=device),
-        max_new_B=torch.tensor([row.params.max_new_tokens for row in rows], device=device),
-        stop_ids_BS=torch.tensor([ids + [-1] * (width - len(ids)) for ids in stops], device=device),
-        num_columns=num_columns,
-        alive=np.ones(len(rows), bool),
-    )
-
-
-_ROW_TENSORS = ("logits_BV", "position_B", "num_made_B", "temperature_B", "top_p_B", "max_new_B")
-
-
-def _selected(batch: _Batch, kept: Tensor) -> _Batch:
-    """Only the kept rows, and no column that none of them uses."""
-    numbers = kept.cpu().numpy()
-    first_column_B = batch.first_column_B[kept]
-    trim = int(first_column_B.min())
-    batch.slots.select(kept, first_column=trim)
-    return _Batch(
-        rows=[batch.rows[i] for i in numbers.tolist()],
-        slots=batch.slots,
-        first_column_B=first_column_B - trim,
-        seeds_B=batch.seeds_B[numbers],
-        stop_ids_BS=batch.stop_ids_BS[kept],
-        num_columns=batch.num_columns - trim,
-        alive=batch.alive[numbers],
-        **{name: getattr(batch, name)[kept] for name in _ROW_TENSORS},
-    )
-
-
-def _joined(first: _Batch, second: _Batch) -> _Batch:
-    """The rows of both, aligned on the newest column. The running rows first lose what no live one needs."""
-    if not first.alive.all():
-        first = _selected(first, torch.as_tensor(np.flatnonzero(first.alive), device=first.logits_BV.device))
-    length = max(first.num_columns, second.num_columns)
-    width = max(first.stop_ids_BS.shape[1], second.stop_ids_BS.shape[1])
-    both = (first, second)
-    first.slots.join(second.slots)
-    return _Batch(
-        rows=first.rows + second.rows,
-        slots=first.slots,
-        first_column_B=torch.cat([part.first_column_B + length - part.num_columns for part in both]),
-        seeds_B=np.concatenate([part.seeds_B for part in both]),
-        stop_ids_BS=torch.cat(
-            [nn.functional.pad(part.stop_ids_BS, (0, width - part.stop_ids_BS.shape[1]), value=-1) for part in both]
-        ),
-        num_columns=length,
-        alive=np.concatenate([part.alive for part in both]),
-        **{name: torch.cat([getattr(part, name) for part in both]) for name in _ROW_TENSORS},
-    )
 
 
 def _merged_weights(policy: Policy) -> Callable[[], AbstractContextManager[None]]:
