@@ -80,6 +80,9 @@ def make_policy(model_folder):
     return make
 
 
+SETTINGS = {"max_completion_tokens": 12, "group_size": 4, "max_steps": 4, "eval_interval": 2, "eval_samples": 2}
+
+
 def write_rows(folder: Path, rows: list[dict]) -> DataRef:
     """Put a JSON Lines file where a work folder has its inputs, under the name a spec knows it by."""
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -94,5 +94,5 @@ def test_a_prompt_that_fills_the_context_is_named(tmp_path, make_policy, spec_of
 def test_a_role_the_template_does_not_know_is_named(tmp_path, make_policy, spec_of, simple_rows):
     rows = [{"messages": [{"role": "robot", "content": "x"}]}]
     raw = load_rows(spec_of(tmp_path, rows, validation=simple_rows(3)), tmp_path / "inputs")
-    with pytest.raises(JobFailed, match="row 0 .*robot"):
+    with pytest.raises(JobFailed, match=r"row 0 .*robot"):
         render_data(raw, make_policy().chat, context_size=128, response_format=None, reasoning_effort="default")

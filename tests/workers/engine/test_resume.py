@@ -23,8 +23,8 @@ SETTINGS = {
     "group_size": 8,
     "max_steps": 40,
     "eval_interval": 4,
-    "early_stopping": False,
     "eval_samples": 2,
+    "early_stopping": False,
 }
 
 

@@ -119,7 +119,7 @@ def test_a_run_without_gain_is_called_improved_in_at_most_5_of_100_cases():
     rng = np.random.default_rng(0)
     trials, claims = 600, 0
     for trial in range(trials):
-        chance, candidates = training_run(rng, 50, [0.0] * 12)
+        _, candidates = training_run(rng, 50, [0.0] * 12)
         step, _ = judge(candidates, kl_budget_nats=NO_BUDGET)
         if step:  # measured anew on other rows
             fresh = rng.uniform(0.1, 0.6, 50)
@@ -135,7 +135,7 @@ def test_the_rule_loses_less_than_taking_the_highest_mean():
     """Runs that gain nothing or spoil the model with time: what is delivered, against the best there was."""
     rng = np.random.default_rng(1)
     lost_by_rule, lost_by_maximum = [], []
-    for trial in range(300):
+    for _ in range(300):
         height = rng.choice([0.0, 0.0, 0.25])
         gains = [0.0] + [height * min(1, k / 3) - 0.012 * max(0, k - 3) for k in range(1, 12)]
         _, candidates = training_run(rng, 30, gains)

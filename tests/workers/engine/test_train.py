@@ -36,6 +36,10 @@ def share_of_letters(item, sample):
     return sum("a" <= char <= "z" for char in text) / max(1, len(text))
 
 
+def rollouts_of(job, event):
+    return pq.read_table(job.checkpoints.folder(event.step) / "rollouts.parquet")
+
+
 def test_a_run_says_everything_in_order(make_job):
     job, source, events = make_job()
     finished = train(job, source)
@@ -74,7 +78,7 @@ def test_a_random_reward_is_not_called_an_improvement(make_job, simple_rows):
 
 def test_equal_rewards_end_the_job_and_say_what_to_do(make_job):
     job, source, events = make_job(grader=NOTHING)
-    with pytest.raises(JobFailed, match="all 0.*make the rows easier") as ended:
+    with pytest.raises(JobFailed, match=r"all 0.*make the rows easier") as ended:
         train(job, source)
     assert ended.value.code == "no_learning_signal"
     assert events.of("step")[-1].metrics.informative_group_share == 0
@@ -101,7 +105,7 @@ def test_ungraded_cut_off_and_flat_completions_train_nothing(make_job, monkeypat
     rows = [
         row
         for event in events.of("checkpoint")
-        for row in pq.read_table(job.checkpoints._work_dir / event.directory / "rollouts.parquet").to_pylist()
+        for row in rollouts_of(job, event).to_pylist()
         if row["purpose"] == "train"
     ]
     assert len(rows) >= 3 * 4 * 8
@@ -118,10 +122,7 @@ def test_every_completion_is_stored_with_its_tokens(make_job):
     job, source, events = make_job()
     train(job, source)
     told = [event.manifest for event in events.of("checkpoint")]
-    tables = [
-        pq.read_table(job.checkpoints._work_dir / event.directory / "rollouts.parquet")
-        for event in events.of("checkpoint")
-    ]
+    tables = [rollouts_of(job, event) for event in events.of("checkpoint")]
     assert [manifest.num_rollouts for manifest in told] == [table.num_rows for table in tables]
     trained = [row for table in tables for row in table.to_pylist() if row["purpose"] == "train"]
     assert {row["step"] for row in trained} == {1, 2, 3, 4}
@@ -155,7 +156,7 @@ def test_one_row_is_learned_and_delivered_and_nothing_is_claimed(make_job):
     assert selection.num_items == 1
     assert selection.verdict == "no_measurable_gain"  # one row proves nothing about others
     assert selection.chosen_step > 0  # but it was learned, and that is delivered
-    assert selection.gain_low > 0
+    assert selection.gain > 0
 
 
 def test_a_step_that_goes_too_far_is_shortened(make_job):

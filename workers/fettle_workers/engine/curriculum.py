@@ -12,7 +12,7 @@ from fettle_workers.engine.seeds import stable_seed
 DECAY = 0.9
 REST_BELOW = 0.15
 PROBE_EVERY_EPOCHS = 4
-REFILL_ABOVE = 0.25
+REFILL_ABOVE = 0.5
 MAX_OVERDRAW = 3
 
 
@@ -74,7 +74,7 @@ def refill_rows(
     """More rows to sample in this step, to replace flat groups. Empty when it does not pay.
 
     It pays while fewer than half of the wanted groups teach something and rows are left whose groups teach something
-    with a chance of at least a quarter. In all, a step draws at most three times what it wanted.
+    with even odds at least. In all, a step draws at most three times what it wanted.
 
     Args:
         informative_rows: rows that gave an informative group in this step.

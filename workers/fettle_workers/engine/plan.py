@@ -253,7 +253,7 @@ def supervised_lr(hidden_size: int) -> float:
 
 
 def warmup_steps(steps: int) -> int:
-    """10, or a tenth of a short job, never 0: Adam's first steps are as long as the rate allows, whatever the signal."""
+    """10, or a tenth of a short job, never 0: Adam's first steps have full length whatever the signal."""
     return max(1, min(10, steps // 10))
 
 
