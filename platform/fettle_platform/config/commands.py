@@ -64,6 +64,14 @@ def worker(data_dir: DataDir = None) -> None:
             "fettle worker: FETTLE_BROKER_URL is not set, so no job can reach this process. Expected "
             "redis://host:6379/0 or amqp://user:password@host//, as for `fettle serve`; `fettle up` needs none."
         )
+    from fettle_platform.config.env import load_env
+
+    env = load_env()
+    if env.worker_token is None and not (env.data_dir / "worker_token").exists():
+        _refuse(
+            "fettle worker: FETTLE_WORKER_TOKEN is not set, and there is no such file in the data folder "
+            f"{env.data_dir}. Set it to the value that `fettle serve` has, or start `fettle serve` here first."
+        )
     celery = ["-m", "celery", "--app", "fettle_workers.celery", "worker", "--queues", "train", "--concurrency", "1"]
     options = ["--pool", "threads", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
     os.execv(sys.executable, [sys.executable, *celery, *options])

@@ -6,6 +6,7 @@ import signal
 import threading
 from types import FrameType
 
+from fettle_platform.config.env import load_env
 from fettle_platform.config.start import CannotStart, announce_key, fail, listen, migrate, url_of
 
 
@@ -18,6 +19,7 @@ def serve(host: str, port: int) -> None:
     from fettle_platform.config.web_server import WebServer
 
     announce_key()
+    load_env().resolved_worker_token()  # a worker on this machine finds it in the data folder
     WebServer(on_ready=lambda: print(f"Fettle serves at {url_of(listener)}", flush=True)).run([listener])
 
 
