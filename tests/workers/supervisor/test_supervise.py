@@ -104,6 +104,18 @@ def test_a_checkpoint_is_in_the_store_before_its_event_arrives(run, control_plan
     assert set(manifest["files"]) == {"adapter_config.json", "adapter_model.safetensors"}
 
 
+def test_what_the_store_has_is_dropped_from_the_scratch_disk_but_for_adapters(run, control_plane):
+    control_plane.on_event = lambda event: setattr(control_plane, "desired", "pause")
+    run("""
+        checkpoint(3, b"three")
+        command()  # sent after the upload
+        left = sorted(path.name for path in (work / "checkpoints/step-000003").rglob("*") if path.is_file())
+        say(type="message", message=" ".join(left))
+        say(type="stopped", reason="paused", step=3)
+    """)
+    assert control_plane.events[2]["message"] == "adapter_config.json adapter_model.safetensors"
+
+
 def test_what_was_stored_comes_back_for_the_next_attempt(run, control_plane):
     run("""
         checkpoint(3, b"three")

@@ -30,7 +30,7 @@ from fettle_workers.store import BlobCorrupt, BlobMissing, BlobStore, StoreUnava
 from fettle_workers.supervisor.control_plane import ControlPlane, ControlPlaneAway, Fenced, Refused
 from fettle_workers.supervisor.lease import Lease
 from fettle_workers.supervisor.trainer import Trainer, trainer_command
-from fettle_workers.supervisor.transfer import checkpoint_folder, fetch_inputs, upload_checkpoint
+from fettle_workers.supervisor.transfer import checkpoint_folder, drop_uploaded, fetch_inputs, upload_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +228,9 @@ def _upload(run: Attempt, event: CheckpointCommitted) -> CheckpointCommitted:
     def upload() -> CheckpointCommitted:
         return upload_checkpoint(run.store, event, run.work, prefix=prefix, base_model=spec.base_model)
 
-    return _patiently(run, f"storing the checkpoint of step {event.step}", upload)
+    uploaded = _patiently(run, f"storing the checkpoint of step {event.step}", upload)
+    drop_uploaded(event, run.work)
+    return uploaded
 
 
 def _patiently(run: Attempt, what: str, action: Callable[[], T]) -> T:

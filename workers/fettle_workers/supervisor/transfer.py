@@ -80,6 +80,13 @@ def upload_checkpoint(
     return event.model_copy(update={"store_prefix": prefix})
 
 
+def drop_uploaded(event: CheckpointCommitted, work: Path) -> None:
+    """Free the scratch disk of what the store has. The trainer reads adapters again, and nothing else."""
+    for name in event.manifest.files:
+        if not name.startswith(ADAPTER):
+            (work / event.directory / name).unlink(missing_ok=True)
+
+
 def _store_key(name: str, adapter_digest: str, prefix: str) -> str:
     if name.startswith(ADAPTER):
         return f"adapters/{adapter_digest}/{name.removeprefix(ADAPTER)}"
