@@ -31,7 +31,8 @@ def checkpoint(step, content):
         path.write_bytes(content + name.encode())
         data = path.read_bytes()
         files[name] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    manifest = {"step": step, "adapter_digest": f"digest{step}", "files": files, "candidates": {str(step): f"digest{step}"}}
+    digest = f"digest{step}"
+    manifest = {"step": step, "adapter_digest": digest, "files": files, "candidates": {str(step): digest}}
     say(type="checkpoint", step=step, directory=f"checkpoints/step-{step:06d}", manifest=manifest, candidate=True)
 def step(number):
     say(type="step", metrics={"step": number, "total_steps": 9, "epoch": 0.0, "lr": 0.1})
