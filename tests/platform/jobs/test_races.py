@@ -52,6 +52,11 @@ def test_of_many_reapers_exactly_one_counts_the_loss(worker):
     assert (job.attempt, job.lost_attempts) == (2, 1)
 
 
+def test_of_many_ticks_exactly_one_announces_a_job(queued):
+    due = queued().dispatch_after
+    assert sum(at_once(lambda _: leases.jobs_dispatch(now=due))) == 1
+
+
 def test_events_written_at_once_get_every_number_once(worker, said):
     """Users, reporting workers and ticks all append to one job's events."""
     run = worker()
