@@ -240,6 +240,21 @@ def test_a_queued_job_is_announced_once_and_again_when_it_is_due(
     assert sent == [message, message]
 
 
+def test_two_ticks_at_once_announce_each_job_once(queued, monkeypatch):
+    """The second tick runs while the first is between its look at the due jobs and the last of them."""
+    due = max(queued().dispatch_after for _ in range(3))
+    announced = []
+
+    def announce(job_id, attempt):
+        announced.append(job_id)
+        leases.jobs_dispatch(now=due)
+        return True
+
+    monkeypatch.setattr(leases, "announce", announce)
+    leases.jobs_dispatch(now=due)
+    assert len(announced) == len(set(announced)) == 3
+
+
 def test_a_broker_that_is_away_costs_nobody_anything(create, said, monkeypatch, django_capture_on_commit_callbacks):
     from kombu.exceptions import OperationalError
 
