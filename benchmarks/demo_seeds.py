@@ -52,7 +52,9 @@ def main() -> int:
             outcomes.append(run_demo(options.task, seed, Path(folder)))
         print(f"seed {seed}: gain {outcomes[-1].selection['gain']:+.3f}", file=sys.stderr)
     print(report(outcomes))
-    print(f"\nexamples/{options.task}. {machine}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}.")
+    print(
+        f"\nexamples/{options.task}. {machine}, after {os.getloadavg()[0]:.1f}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}."
+    )
     return 0
 
 

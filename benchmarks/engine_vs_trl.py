@@ -38,7 +38,7 @@ MODEL = HERE.parent / "workers" / "fettle_workers" / "base_models" / BUNDLED
 TORCH = "torch==2.13.0"
 THRESHOLDS = (0.8, 0.9)
 EVAL_EVERY = 5
-EVAL_SAMPLES = 8
+EVAL_SAMPLES = 4
 LORA_RANK, LORA_ALPHA = 16, 32
 PROMPTS_PER_STEP, GROUP_SIZE = 8, 16
 MAX_COMPLETION_TOKENS = 96
@@ -108,7 +108,7 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side, each with its own seed")
-    parser.add_argument("--steps", type=int, default=80, help="optimizer steps of each run")
+    parser.add_argument("--steps", type=int, default=60, help="optimizer steps of each run")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of both sides")
     parser.add_argument("--trl-python", type=Path, help="Python of an environment with trl-requirements.txt")
     parser.add_argument("--scale-rewards", default="batch", choices=["batch", "group", "none"], help="TRL's setting")
@@ -349,16 +349,20 @@ def report(runs: list[Run], options: argparse.Namespace, machine: str) -> str:
             "",
             table(header, rows),
             "",
-            f"Medians of {options.repeats} runs (lowest-highest). {machine}; {options.threads} thread(s) each.",
-            f"{TASK.name} task, {BUNDLED}; {PROMPTS_PER_STEP} prompts x {GROUP_SIZE} completions of at most "
-            f"{MAX_COMPLETION_TOKENS} tokens, LoRA rank {LORA_RANK} alpha {LORA_ALPHA} on every linear layer, "
-            f"learning rate {LEARNING_RATE:.3g} after {WARMUP_STEPS} steps of warm-up, temperature 1, {options.steps} "
-            f"steps; measured every {EVAL_EVERY} steps, 100 held-out rows x {EVAL_SAMPLES} answers.",
+            f"Medians of {options.repeats} runs (lowest-highest). {machine}, after {os.getloadavg()[0]:.1f}; {options.threads} thread(s) each.",
+            f"{TASK.name} task, {BUNDLED} (weights {model_digest()}); {PROMPTS_PER_STEP} prompts x {GROUP_SIZE} "
+            f"completions of at most {MAX_COMPLETION_TOKENS} tokens, LoRA rank {LORA_RANK} alpha {LORA_ALPHA} on every "
+            f"linear layer, learning rate {LEARNING_RATE:.3g} after {WARMUP_STEPS} steps of warm-up, temperature 1, "
+            f"{options.steps} steps; measured every {EVAL_EVERY} steps, 100 held-out rows x {EVAL_SAMPLES} answers.",
             f"TRL: loss dapo, clip 0.2/0.28, scale_rewards {options.scale_rewards}, beta 0, no gradient checkpointing; "
             "bf16 is autocast over fp32 weights.",
             ", ".join(sorted(versions)),
         ]
     )
+
+
+def model_digest() -> str:
+    return hashlib.sha256((MODEL / "model.safetensors").read_bytes()).hexdigest()[:12]
 
 
 def row(side: Side, runs: list[Run]) -> list[str]:

@@ -19,7 +19,7 @@ import httpx
 
 START_LIMIT_S = 180
 STOP_LIMIT_S = 60
-SAMPLE_EVERY_S = 0.2
+SAMPLE_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def memory_bytes(pid: int) -> int:
 
 
 class MemoryPeak:
-    """The most memory that a process, or it and its descendants, held at one time, sampled five times a second.
+    """The most memory that a process, or it and its descendants, held at one time, sampled twice a second.
 
     Attributes:
         before: bytes at the start.
@@ -142,6 +142,18 @@ class MemoryPeak:
         if sum(used.values()) > self.peak:
             self.peak = sum(used.values())
             self.at_peak = {program(pid): size for pid, size in used.items() if size}
+
+
+def wait_until_settled(pid: int) -> None:
+    """Wait until a server and its children, the model server among them, have loaded what they load: until their
+    memory has changed by less than a hundredth for five seconds, at most a minute."""
+    history: list[int] = []
+    for _ in range(60):
+        history.append(sum(map(memory_bytes, process_tree(pid))))
+        recent = history[-6:]
+        if len(recent) == 6 and max(recent) - min(recent) < max(recent) / 100:
+            return
+        time.sleep(1)
 
 
 def program(pid: int) -> str:

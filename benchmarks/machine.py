@@ -28,7 +28,7 @@ def describe() -> str:
     memory_kb = next(int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
     return (
         f"{model}, {len(os.sched_getaffinity(0))} cores, {memory_kb / 2**20:.0f} GiB, "
-        f"Python {platform.python_version()}; load average at the start {os.getloadavg()[0]:.1f}"
+        f"Python {platform.python_version()}; load average before {os.getloadavg()[0]:.1f}"
     )
 
 

@@ -22,13 +22,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fettle_server import MemoryPeak, Server, new_api_key, running
+from fettle_server import MemoryPeak, Server, new_api_key, running, wait_until_settled
 from machine import describe, exit_on_sigterm, spread, table
 
 HERE = Path(__file__).resolve().parent
 TASK = HERE.parent / "examples" / "demo"
 JOB_LIMIT_S = 1800
-POLL_S = 0.05
+POLL_S = 0.25
 MB = 10**6
 
 
@@ -67,7 +67,7 @@ def main() -> int:
         with running(data_dir, api_key) as server:
             rows += told(measure_latencies(server, job_id, count, size))
     print(table(["", "measured"], rows))
-    print(f"\n{machine}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}.")
+    print(f"\n{machine}, after {os.getloadavg()[0]:.1f}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}.")
     print(", ".join(f"{name} {version(name)}" for name in ("fettle-server", "django", "uvicorn", "torch")))
     return 0
 
@@ -96,7 +96,7 @@ def start_s(data_dir: Path, api_key: str) -> float:
 
 def measure_job(server: Server, size: Size) -> tuple[str, list[Row]]:
     """The demo job, watched from its acceptance to its end."""
-    time.sleep(5)  # the model server starts after the API and belongs to the resting state
+    wait_until_settled(server.pid)
     with MemoryPeak(server.pid, tree=True) as memory:
         job_id = create_demo_job(server, size.max_steps)
         accepted = time.perf_counter()
@@ -146,7 +146,7 @@ def measure_upload(server: Server, root: Path, size: Size) -> list[Row]:
     path = root / "large.bin"
     with path.open("wb") as file:
         file.truncate(size.upload_mb * MB)
-    time.sleep(5)
+    wait_until_settled(server.pid)
     with MemoryPeak(server.pid, tree=False) as memory:
         started = time.perf_counter()
         upload(server, path, "user_data")
@@ -179,7 +179,7 @@ def grow_events(data_dir: Path, job_id: str, size: Size) -> int:
 
 def measure_latencies(server: Server, job_id: str, num_events: int, size: Size) -> list[Row]:
     """One request at a time over one connection, after ten that do not count."""
-    time.sleep(5)
+    wait_until_settled(server.pid)
     path = f"/fine_tuning/jobs/{job_id}"
     oldest = oldest_page(server, path, num_events)
     requests = {
