@@ -32,6 +32,12 @@ def describe() -> str:
     )
 
 
+def footer(machine: str) -> str:
+    """What `describe` said before, the load now, and the threads that were allowed."""
+    threads = os.environ.get("OMP_NUM_THREADS", "unset")
+    return f"{machine}, after {os.getloadavg()[0]:.1f}; OMP_NUM_THREADS={threads}."
+
+
 def spread(values: Sequence[float], digits: int = 1) -> str:
     """Median and, of several, the range: `12.3 (11.9-14.0)`."""
     middle = f"{statistics.median(values):.{digits}f}"
