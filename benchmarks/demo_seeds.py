@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fettle_server import new_api_key, running
-from machine import describe, exit_on_sigterm, table
+from machine import describe, exit_on_sigterm, footer, table
 
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo" / "demo.py"
 DEMO_LIMIT_S = 3600
@@ -52,9 +52,7 @@ def main() -> int:
             outcomes.append(run_demo(options.task, seed, Path(folder)))
         print(f"seed {seed}: gain {outcomes[-1].selection['gain']:+.3f}", file=sys.stderr)
     print(report(outcomes))
-    print(
-        f"\nexamples/{options.task}. {machine}, after {os.getloadavg()[0]:.1f}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}."
-    )
+    print(f"\nexamples/{options.task}. {footer(machine)}")
     return 0
 
 

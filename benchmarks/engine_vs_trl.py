@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from machine import cache_dir, describe, exit_on_sigterm, spread, table
+from machine import cache_dir, describe, exit_on_sigterm, footer, spread, table
 
 from fettle_workers.contract.catalogue import BUNDLED
 from fettle_workers.contract.events import EVENT, CheckpointCommitted, Failed, Finished, Started, StepDone, Stopped
@@ -349,7 +349,7 @@ def report(runs: list[Run], options: argparse.Namespace, machine: str) -> str:
             "",
             table(header, rows),
             "",
-            f"Medians of {options.repeats} runs (lowest-highest). {machine}, after {os.getloadavg()[0]:.1f}; {options.threads} thread(s) each.",
+            f"Medians of {options.repeats} runs (lowest-highest). {options.threads} thread(s) each. {footer(machine)}",
             f"{TASK.name} task, {BUNDLED} (weights {model_digest()}); {PROMPTS_PER_STEP} prompts x {GROUP_SIZE} "
             f"completions of at most {MAX_COMPLETION_TOKENS} tokens, LoRA rank {LORA_RANK} alpha {LORA_ALPHA} on every "
             f"linear layer, learning rate {LEARNING_RATE:.3g} after {WARMUP_STEPS} steps of warm-up, temperature 1, "

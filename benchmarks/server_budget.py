@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from fettle_server import MemoryPeak, Server, new_api_key, running, wait_until_settled
-from machine import describe, exit_on_sigterm, spread, table
+from machine import describe, exit_on_sigterm, footer, spread, table
 
 HERE = Path(__file__).resolve().parent
 TASK = HERE.parent / "examples" / "demo"
@@ -67,7 +67,7 @@ def main() -> int:
         with running(data_dir, api_key) as server:
             rows += told(measure_latencies(server, job_id, count, size))
     print(table(["", "measured"], rows))
-    print(f"\n{machine}, after {os.getloadavg()[0]:.1f}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}.")
+    print(f"\n{footer(machine)}")
     print(", ".join(f"{name} {version(name)}" for name in ("fettle-server", "django", "uvicorn", "torch")))
     return 0
 
