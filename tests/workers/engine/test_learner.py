@@ -126,3 +126,30 @@ def test_reference_logprobs_are_the_base_s(policy, make_policy, sequences):
 def test_warm_up_rises_to_one():
     assert [warmed_up(step, warmup_steps=4) for step in (1, 2, 4, 9)] == [0.25, 0.5, 1, 1]
     assert decayed(100, warmup_steps=10, total_steps=100) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("lengths", [(9, 9, 9), (9, 4, 7)])  # prompts of equal and of different length
+def test_reading_prompts_once_changes_no_gradient(policy, lengths, monkeypatch):
+    numbers = torch.Generator().manual_seed(4)
+    draw = lambda n: torch.randint(0, 256, (n,), generator=numbers).tolist()  # noqa: E731
+    prompts = [draw(length) for length in lengths]
+    groups = [TokenSequence.completion(prompt, draw(1 + size)) for prompt in prompts for size in range(5)]
+
+    def gradients():
+        def loss(batch, scores):
+            return policy_gradient_loss(
+                scores.logprobs_N,
+                scores.logprobs_N.detach(),
+                torch.arange(len(scores.logprobs_N)).float(),
+                batch.sequences_N,
+                num_sequences=len(batch.members),
+            )
+
+        Learner(policy).accumulate(groups, loss, temperature=1.0)
+        return [parameter.grad.clone() for parameter in policy.parameters().values()]
+
+    assert all(batch.shared for batch in microbatches(groups, policy.device))
+    found = gradients()
+    monkeypatch.setattr(logprob, "can_share", lambda policy: False)
+    for shared, plain in zip(found, gradients(), strict=True):
+        torch.testing.assert_close(shared, plain, atol=1e-5, rtol=1e-4)

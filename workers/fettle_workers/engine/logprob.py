@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from fettle_workers.engine.model import Policy
+from fettle_workers.engine.prefix import SharedPrompts, can_share, share_prompts, shared_hidden
 
 # Padded tokens of one forward pass. Small rows of equal length beat one large padded batch on a CPU.
 CPU_TOKENS, GPU_TOKENS = 4096, 16_384
@@ -39,7 +40,8 @@ class TokenSequence:
 class Microbatch:
     """Sequences padded to one length. `members` are their numbers in the list that was cut.
 
-    `sequences_N` numbers the sequence of each loss token within the microbatch.
+    `sequences_N` numbers the sequence of each loss token within the microbatch. `shared` is the same with prompts that
+    several sequences have in common taken apart, where that saves work.
     """
 
     members: tuple[int, ...]
@@ -48,6 +50,7 @@ class Microbatch:
     loss_BL: Tensor
     targets_N: Tensor
     sequences_N: Tensor
+    shared: SharedPrompts | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def _padded(sequences: Sequence[TokenSequence], members: tuple[int, ...], device
         loss[row, : len(sequence.ids)] = torch.tensor(sequence.in_loss)
     loss[:, 0] = False
     rows = torch.arange(len(sequences))[:, None].expand_as(loss)
-    return Microbatch(members, *(tensor.to(device) for tensor in (ids, mask, loss, ids[loss], rows[loss])))
+    shared = share_prompts([(sequence.ids, sequence.in_loss) for sequence in sequences], device)
+    return Microbatch(members, *(tensor.to(device) for tensor in (ids, mask, loss, ids[loss], rows[loss])), shared)
 
 
 def score_tokens(policy: Policy, batch: Microbatch, *, temperature: float = 1.0) -> TokenScores:
@@ -171,6 +175,8 @@ def _loss_hidden(policy: Policy, batch: Microbatch) -> Tensor:
     predicted_BL = batch.loss_BL[:, 1:]
     if not _has_plain_head(policy):
         return policy.logits(batch.ids_BL, batch.mask_BL)[:, :-1][predicted_BL]
+    if batch.shared is not None and can_share(policy):
+        return shared_hidden(policy, batch.shared)
     inputs = {} if policy.takes_positions else {"attention_mask": batch.mask_BL}
     output = policy.base.base_model(input_ids=batch.ids_BL, use_cache=False, **inputs)
     return output.last_hidden_state[:, :-1][predicted_BL]
