@@ -3,7 +3,7 @@
     python benchmarks/engine_vs_trl.py                       # makes TRL's environment on first use (1.5 GB, cached)
     python benchmarks/engine_vs_trl.py --trl-python PATH     # uses the Python of an environment that has TRL
 
-Prints seconds to 80 % and 90 % held-out reward and tokens per second. What each figure means: benchmarks/README.md.
+Prints seconds to 80 % and 90 % held-out reward and tokens per second, again after each repeat. What each figure means: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def main() -> int:
                 measure(run, options.threads)
                 runs.append(run)
                 show_curve(run)
-    print(report(runs, options, machine))
+            print(report(runs, options, machine), flush=True)
     return 0
 
 
@@ -349,7 +349,7 @@ def report(runs: list[Run], options: argparse.Namespace, machine: str) -> str:
             "",
             table(header, rows),
             "",
-            f"Medians of {options.repeats} runs (lowest-highest). {options.threads} thread(s) each. {footer(machine)}",
+            f"Medians of {len(runs) // len(SIDES)} runs (lowest-highest). {options.threads} thread(s) each. {footer(machine)}",
             f"{TASK.name} task, {BUNDLED} (weights {model_digest()}); {PROMPTS_PER_STEP} prompts x {GROUP_SIZE} "
             f"completions of at most {MAX_COMPLETION_TOKENS} tokens, LoRA rank {LORA_RANK} alpha {LORA_ALPHA} on every "
             f"linear layer, learning rate {LEARNING_RATE:.3g} after {WARMUP_STEPS} steps of warm-up, temperature 1, "
