@@ -3,7 +3,8 @@
     python benchmarks/engine_vs_trl.py                       # makes TRL's environment on first use (1.5 GB, cached)
     python benchmarks/engine_vs_trl.py --trl-python PATH     # uses the Python of an environment that has TRL
 
-Prints seconds to 80 % and 90 % held-out reward and tokens per second, again after each repeat. What each figure means: benchmarks/README.md.
+Prints seconds to 80 % and 90 % held-out reward and tokens per second, after each repeat the table so far. What each
+figure means: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -349,7 +350,8 @@ def report(runs: list[Run], options: argparse.Namespace, machine: str) -> str:
             "",
             table(header, rows),
             "",
-            f"Medians of {len(runs) // len(SIDES)} runs (lowest-highest). {options.threads} thread(s) each. {footer(machine)}",
+            f"Medians of {len(runs) // len(SIDES)} runs (lowest-highest), {options.threads} thread(s) each.",
+            footer(machine),
             f"{TASK.name} task, {BUNDLED} (weights {model_digest()}); {PROMPTS_PER_STEP} prompts x {GROUP_SIZE} "
             f"completions of at most {MAX_COMPLETION_TOKENS} tokens, LoRA rank {LORA_RANK} alpha {LORA_ALPHA} on every "
             f"linear layer, learning rate {LEARNING_RATE:.3g} after {WARMUP_STEPS} steps of warm-up, temperature 1, "
