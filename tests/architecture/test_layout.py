@@ -1,4 +1,4 @@
-"""The folders keep their promises: nothing hides the standard library, and each side runs without the other's weight."""
+"""The folders keep their promises: nothing hides the standard library, and each side runs without the other."""
 
 import subprocess
 import sys

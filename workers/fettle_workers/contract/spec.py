@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fettle_graders.spec import GraderSpec
 from pydantic import BaseModel, ConfigDict, Field
+
+from fettle_graders.spec import GraderSpec
 
 Auto = Literal["auto"]
 
