@@ -104,6 +104,7 @@ def start_job(client: Fettle, task: Path, seed: int) -> FineTuneJob:
         grader=grader,
         suffix="demo",
         seed=seed,
+        n_epochs=4,  # about a minute of one core; left out, training goes on until held-out rows stop gaining
     )
 
 
