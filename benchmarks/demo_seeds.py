@@ -3,7 +3,7 @@
     python benchmarks/demo_seeds.py                       # five seeds, about a minute each on a quiet machine
     python benchmarks/demo_seeds.py --task sum --seeds 3
 
-What each figure means: benchmarks/README.md.
+Prints the table so far after each seed. What each figure means: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ def main() -> int:
     for seed in range(1, options.seeds + 1):
         with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder:
             outcomes.append(run_demo(options.task, seed, Path(folder)))
-        print(f"seed {seed}: gain {outcomes[-1].selection['gain']:+.3f}", file=sys.stderr)
-    print(report(outcomes))
+        print(f"\n{report(outcomes)}", flush=True)
     print(f"\nexamples/{options.task}. {footer(machine)}")
     return 0
 
