@@ -10,10 +10,10 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 TESTS ?= tests
 
-.PHONY: help setup demo up test check format lock bench clean
+.PHONY: help setup demo up test test-s3 check format lock bench clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: .venv/runtime.stamp  ## install Fettle and what it needs into .venv
 
@@ -29,6 +29,14 @@ test: .venv/dev.stamp  ## run every test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(TESTS)
+
+CEPH := radosgw ceph-mon ceph-osd ceph-common
+
+test-s3: .venv/dev.stamp  ## the store's tests on a real S3 server (Ceph, from Debian's packages)
+	@type radosgw ceph-mon ceph-osd ceph > /dev/null 2>&1 || { test "$$(id -u)" = 0 && \
+		apt-get update -q && apt-get install -y -q --no-install-recommends $(CEPH); } || \
+		{ echo "needed: apt-get install $(CEPH)"; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workers/store -m real_s3
 
 check: .venv/dev.stamp  ## lint, types and import rules alone
 	$(BIN)/ruff check .

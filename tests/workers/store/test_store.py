@@ -4,9 +4,11 @@ import hashlib
 import io
 import threading
 
+import boto3
 import pytest
 
 from fettle_workers.store import BlobCorrupt, BlobExists, BlobMissing, StoreUnavailable, download, open_store
+from fettle_workers.store.s3 import S3Store
 
 
 def test_what_was_put_is_what_is_read(store):
@@ -31,6 +33,48 @@ def test_a_stream_of_many_parts_keeps_its_digest(store):
     assert blob.sha256 == hashlib.sha256(data).hexdigest()
     with store.open("big") as stream:
         assert hashlib.sha256(stream.read()).hexdigest() == blob.sha256
+
+
+class BreaksOff:
+    """A stream that fails after `size_bytes`, as an upload whose client went away."""
+
+    def __init__(self, size_bytes):
+        self.left = size_bytes
+
+    def read(self, size=-1):
+        if self.left <= 0:
+            raise OSError("the client went away")
+        given = b"n" * (self.left if size < 0 else min(size, self.left))
+        self.left -= len(given)
+        return given
+
+
+def test_a_put_that_breaks_off_leaves_the_blob_as_it_was(store):
+    store.put("k", b"before")
+    with pytest.raises(StoreUnavailable, match="went away"):
+        store.put("k", BreaksOff(20_000_000))  # fails in the second S3 part
+    with store.open("k") as stream:
+        assert stream.read() == b"before"
+    assert list(store.list("")) == ["k"]
+
+
+def test_a_put_to_s3_that_breaks_off_leaves_no_parts_behind(s3_store):
+    with pytest.raises(StoreUnavailable, match="went away"):
+        s3_store.put("k", BreaksOff(20_000_000))
+    client = boto3.client("s3")
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=s3_store.bucket, Prefix="some/prefix")
+
+
+def test_a_list_of_more_than_one_page_is_whole(s3_store):
+    for key in "abcde":
+        s3_store.put(key, b"")
+    client = boto3.client("s3")
+    pages = []
+    client.meta.events.register("provide-client-params.s3.ListObjectsV2", lambda params, **_: params | {"MaxKeys": 2})
+    client.meta.events.register("after-call.s3.ListObjectsV2", lambda **_: pages.append(1))
+    paged = S3Store(s3_store.bucket, s3_store._prefix.rstrip("/"), client)
+    assert list(paged.list("")) == list("abcde")
+    assert len(pages) == 3
 
 
 def test_only_one_of_many_writers_gets_an_absent_key(store):
