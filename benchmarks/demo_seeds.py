@@ -1,7 +1,7 @@
 """How much the demo depends on luck: `make demo` for several seeds, one after the other.
 
-    python benchmarks/demo_seeds.py                       # five seeds, about a minute each on a quiet machine
-    python benchmarks/demo_seeds.py --task sum --seeds 3
+    python benchmarks/demo_seeds.py                     # five seeds
+    python benchmarks/demo_seeds.py --task sum --seeds 3 # another task
 
 Prints the table so far after each seed. What each figure means: benchmarks/README.md.
 """
