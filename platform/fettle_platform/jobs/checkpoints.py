@@ -17,7 +17,7 @@ from fettle_platform.jobs.metrics import checkpoint_metrics
 from fettle_platform.jobs.models import Checkpoint, Job, JobStep, RolloutFile
 from fettle_platform.jobs.selectors import read_evaluation, read_metrics
 from fettle_platform.registry import services as registry
-from fettle_workers.contract.events import CheckpointCommitted
+from fettle_workers.contract.events import CheckpointCommitted, RolloutsStored
 
 log = logging.getLogger(__name__)
 
@@ -34,16 +34,11 @@ def checkpoint_commit(job: Job, event: CheckpointCommitted, *, now: datetime) ->
     Raises:
         InvalidRequest: the event does not name a place in the store that belongs to this job.
     """
-    folder = f"jobs/{job.public_id}/"
-    if not (event.store_prefix or "").startswith(folder) or ".." in (event.store_prefix or ""):
-        raise InvalidRequest(
-            f"checkpoint of step {event.step}: store_prefix is {event.store_prefix!r}; expected it below {folder}",
-            param="events",
-        )
+    store_prefix = _own_place(job, event.store_prefix, f"checkpoint of step {event.step}")
     manifest = event.manifest
     values = {
         "adapter_digest": manifest.adapter_digest,
-        "store_prefix": event.store_prefix,
+        "store_prefix": store_prefix,
         "has_state": True,
         "manifest": manifest.model_dump(mode="json"),
         "candidate": event.candidate,
@@ -71,6 +66,7 @@ def _index_rollouts(job: Job, event: CheckpointCommitted) -> None:
     RolloutFile.objects.update_or_create(
         job=job,
         last_step=event.step,
+        final=False,
         defaults={
             "first_step": event.step if first is None else first,
             "key": f"{_folder(event.store_prefix or '')}{ROLLOUTS}",
@@ -79,6 +75,35 @@ def _index_rollouts(job: Job, event: CheckpointCommitted) -> None:
             "sha256": entry.sha256,
         },
     )
+
+
+def index_final_rollouts(job: Job, event: RolloutsStored) -> None:
+    """Note where the final measurements lie. What an attempt that died before its end had noted is replaced.
+
+    Raises:
+        InvalidRequest: the event does not name a place in the store that belongs to this job.
+    """
+    store_prefix = _own_place(job, event.store_prefix, "rollouts of the final measurements")
+    RolloutFile.objects.update_or_create(
+        job=job,
+        final=True,
+        defaults={
+            "first_step": event.first_step,
+            "last_step": event.last_step,
+            "key": f"{_folder(store_prefix)}{ROLLOUTS}",
+            "num_rollouts": event.num_rollouts,
+            "size_bytes": event.entry.size_bytes,
+            "sha256": event.entry.sha256,
+        },
+    )
+
+
+def _own_place(job: Job, store_prefix: str | None, what: str) -> str:
+    """Raises InvalidRequest: a worker may only name places in the store that belong to its job."""
+    folder = f"jobs/{job.public_id}/"
+    if store_prefix is None or not store_prefix.startswith(folder) or ".." in store_prefix:
+        raise InvalidRequest(f"{what}: store_prefix is {store_prefix!r}; expected it below {folder}", param="events")
+    return store_prefix
 
 
 def checkpoint_measure(job: Job, step: int, *, now: datetime) -> None:

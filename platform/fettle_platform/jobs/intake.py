@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 
 from fettle_platform.jobs import metrics
-from fettle_platform.jobs.checkpoints import checkpoint_commit, checkpoint_measure
+from fettle_platform.jobs.checkpoints import checkpoint_commit, checkpoint_measure, index_final_rollouts
 from fettle_platform.jobs.finish import job_finish
 from fettle_platform.jobs.leases import answer, attempt_over, stop
 from fettle_platform.jobs.models import Job, JobStep
@@ -120,6 +120,11 @@ def _(event: contract.CheckpointCommitted, job: Job, origin: tuple[int, int], no
     if event.candidate:
         data = {"checkpoint_id": checkpoint.public_id, "step": event.step}
         _note(job, Note(f"Checkpoint created at step {event.step}", data=data), origin, now)
+
+
+@_apply.register
+def _(event: contract.RolloutsStored, job: Job, origin: tuple[int, int], now: datetime) -> None:
+    index_final_rollouts(job, event)
 
 
 @_apply.register

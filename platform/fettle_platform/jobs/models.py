@@ -158,15 +158,22 @@ class Checkpoint(models.Model):
 
 
 class RolloutFile(models.Model):
-    """Where the rollouts of steps `first_step` to `last_step` lie: one Parquet file in the store."""
+    """Where the rollouts of steps `first_step` to `last_step` lie: one Parquet file in the store.
+
+    One file a commit, and at most one of the final measurements, in which policies of any step were asked.
+    """
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="rollout_files")
     first_step = models.PositiveIntegerField()
     last_step = models.PositiveIntegerField()
+    final = models.BooleanField(default=False)
     key = models.CharField(max_length=240)
     num_rollouts = models.PositiveIntegerField()
     size_bytes = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["job", "last_step"], name="rollout_file_once")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["job", "last_step"], condition=Q(final=False), name="rollout_file_once"),
+            models.UniqueConstraint(fields=["job"], condition=Q(final=True), name="rollout_file_final_once"),
+        ]

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from django.db.models import Q
+
 from fettle_platform.core.errors import InvalidRequest, NotFound
 from fettle_platform.core.storage import BlobMissing, get_store
 from fettle_platform.jobs.models import Job, RolloutFile
@@ -15,16 +17,17 @@ from fettle_platform.jobs.selectors import rollout_files
 TOKEN_COLUMNS = ("prompt_ids", "ids", "logprobs")
 _JSON_COLUMNS = ("tool_calls", "sub_rewards")
 _FILTERS = ("step", "row", "purpose")
+_FINAL = "final"
 
 
 @dataclass(frozen=True)
 class RolloutQuery:
-    """Which rollouts. `after` is (last step of the file, position in it) of the rollout to go on from."""
+    """Which rollouts. `after` is (name of the file, position in it) of the rollout to go on from."""
 
     step: int | None = None
     row: int | None = None
     purpose: str | None = None
-    after: tuple[int, int] | None = None
+    after: tuple[str, int] | None = None
     limit: int = 100
     with_tokens: bool = False
 
@@ -39,7 +42,8 @@ def rollout_page(job: Job, query: RolloutQuery) -> dict[str, Any]:
     if query.step is not None:
         files = files.filter(first_step__lte=query.step, last_step__gte=query.step)
     if query.after is not None:
-        files = files.filter(last_step__gte=query.after[0])
+        name = query.after[0]
+        files = files.filter(Q(final=True) if name == _FINAL else Q(final=True) | Q(last_step__gte=int(name)))
     found: list[dict[str, Any]] = []
     for file in files.iterator():
         found += _rollouts(file, query, query.limit + 1 - len(found))
@@ -60,14 +64,18 @@ def _rollouts(file: RolloutFile, query: RolloutQuery, limit: int) -> list[dict[s
     import pyarrow.parquet as pq
 
     with _seekable(file) as source, pq.ParquetFile(source) as parquet:
-        start = query.after[1] + 1 if query.after and query.after[0] == file.last_step else 0
+        start = query.after[1] + 1 if query.after and query.after[0] == _name(file) else 0
         positions = _matching(parquet, query, start, limit)
         names = [name for name in parquet.schema_arrow.names if query.with_tokens or name not in TOKEN_COLUMNS]
         rows = parquet.read(columns=names).take(positions).to_pylist() if positions else []
     return [
-        {"id": f"rollout-{file.last_step}-{position}", "object": "fettle.rollout", **_decoded(row)}
+        {"id": f"rollout-{_name(file)}-{position}", "object": "fettle.rollout", **_decoded(row)}
         for position, row in zip(positions, rows, strict=True)
     ]
+
+
+def _name(file: RolloutFile) -> str:
+    return _FINAL if file.final else str(file.last_step)
 
 
 def _matching(parquet: Any, query: RolloutQuery, start: int, limit: int) -> list[int]:
@@ -93,16 +101,21 @@ def _seekable(file: RolloutFile) -> BinaryIO:
     try:
         stream = get_store().open(file.key)
     except BlobMissing as error:
-        raise NotFound(f"The rollouts up to step {file.last_step} are no longer in the store.") from error
+        which = "of the final measurements" if file.final else f"up to step {file.last_step}"
+        raise NotFound(f"The rollouts {which} are no longer in the store.") from error
     if isinstance(stream, io.IOBase) and stream.seekable():
         return stream
     with stream:
         return io.BytesIO(stream.read())
 
 
-def parse_rollout_id(text: str) -> tuple[int, int]:
-    """Raises InvalidRequest: not the id of a rollout."""
-    parts = text.split("-")
-    if len(parts) == 3 and parts[0] == "rollout" and all(part.isdecimal() and len(part) < 12 for part in parts[1:]):
-        return int(parts[1]), int(parts[2])
+def parse_rollout_id(text: str) -> tuple[str, int]:
+    """`rollout-8-3` -> ("8", 3), `rollout-final-0` -> ("final", 0). Raises InvalidRequest: not the id of a rollout."""
+    match text.split("-"):
+        case ["rollout", file, position] if (file == _FINAL or _is_number(file)) and _is_number(position):
+            return (file if file == _FINAL else str(int(file))), int(position)
     raise InvalidRequest(f"after is {text[:80]!r}; expected the id of a rollout of this job", param="after")
+
+
+def _is_number(part: str) -> bool:
+    return part.isascii() and part.isdecimal() and len(part) < 10

@@ -61,7 +61,8 @@ def evaluation_list(job: Job) -> QuerySet[JobStep]:
 
 
 def rollout_files(job: Job) -> QuerySet[RolloutFile]:
-    return RolloutFile.objects.filter(job=job).order_by("last_step")
+    """In the order they were written: that of the final measurements is the last."""
+    return RolloutFile.objects.filter(job=job).order_by("final", "last_step")
 
 
 def read_metrics(data: object) -> StepMetrics | None:

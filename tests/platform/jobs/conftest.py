@@ -128,6 +128,24 @@ class Worker:
             checkpoint(self.job, self.attempt, number, candidate=mean is not None, rollouts=rollouts, digest=digest)
         )
 
+    def store_final(self, *, rollouts=4, store_prefix=None):
+        """Say that the final measurements are in the store, as the trainer does just before it finishes."""
+        from fettle_platform.core.storage import get_store
+
+        prefix = f"jobs/{self.job.public_id}/a{self.attempt}/final"
+        blob = get_store().put(f"{prefix}/rollouts.parquet", rollout_bytes(f"final {self.attempt}", rollouts))
+        self.say(
+            contract.RolloutsStored(
+                directory="checkpoints/final",
+                name="rollouts.parquet",
+                entry=contract.FileEntry(size_bytes=blob.size_bytes, sha256=blob.sha256),
+                first_step=0,
+                last_step=4,
+                num_rollouts=rollouts,
+                store_prefix=store_prefix or prefix,
+            )
+        )
+
     def finish(self, chosen=4, verdict="improved"):
         self.say(finished(chosen, verdict))
 
@@ -215,12 +233,13 @@ def checkpoint(job, attempt, number, *, candidate=True, rollouts=0, digest=None)
 
 
 def rollout_bytes(number, count):
-    """`count` rollouts, half of step number-1 and half of step number."""
+    """`count` rollouts: training, half of step number-1 and half of step number; or "final 1", half of 0 and 4."""
+    steps = (number - 1, number) if isinstance(number, int) else (0, 4)
     table = pa.Table.from_pylist(
         [
             {
-                "purpose": "train",
-                "step": number - 1 if i < count // 2 else number,
+                "purpose": "train" if isinstance(number, int) else "report",
+                "step": steps[0] if i < count // 2 else steps[1],
                 "row": i % 2,
                 "text": f"answer {number}.{i}",
                 "ids": [1, 2],

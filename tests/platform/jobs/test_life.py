@@ -2,7 +2,11 @@
 
 import csv
 import io
+from datetime import timedelta
 
+import pytest
+
+from fettle_platform.core.errors import InvalidRequest
 from fettle_platform.core.storage import get_store
 
 
@@ -143,6 +147,54 @@ def test_selection_evaluations_and_rollouts_can_be_read(api, succeeded):
     assert "ids" not in page["data"][0]
     only = api.get(f"{base}/rollouts?step=3&row=1&tokens=true").json()["data"]
     assert [(r["step"], r["row"], r["ids"]) for r in only] == [(3, 1, [1, 2])]
+
+
+def test_the_answers_of_the_final_measurements_come_last(api, worker):
+    run = worker()
+    run.start()
+    run.commit(4, mean=0.75, rollouts=2)
+    run.store_final()
+    run.finish()
+    base = f"/v1/fettle/fine_tuning/jobs/{run.job.public_id}/rollouts"
+    walked, after = [], ""
+    for _ in range(10):
+        page = api.get(f"{base}?limit=1{after}").json()
+        walked += page["data"]
+        if not page["has_more"]:
+            break
+        after = f"&after={page['last_id']}"
+    assert [r["id"] for r in walked] == ["rollout-4-0", "rollout-4-1", *(f"rollout-final-{i}" for i in range(4))]
+    assert [r["id"] for r in api.get(f"{base}?purpose=report&step=0").json()["data"]] == [
+        "rollout-final-0",
+        "rollout-final-1",
+    ]
+    assert [r["text"] for r in api.get(f"{base}?purpose=train").json()["data"]] == ["answer 4.0", "answer 4.1"]
+
+
+def test_final_rollouts_of_an_attempt_that_died_are_replaced(api, worker):
+    """The first attempt says where they are and falls silent; the second ends the job again."""
+    from fettle_platform.jobs.tick import tick
+
+    first = worker()
+    first.start()
+    first.commit(4, mean=0.75, rollouts=2)
+    first.store_final()
+    tick(now=first.now + timedelta(hours=1))
+    first.job.refresh_from_db()
+    again = worker(first.job)
+    assert again.attempt == first.attempt + 1
+    again.start(resumed_from=4)
+    again.store_final(rollouts=6)
+    again.finish()
+    page = api.get(f"/v1/fettle/fine_tuning/jobs/{again.job.public_id}/rollouts?purpose=report").json()
+    assert [r["text"] for r in page["data"]] == [f"answer final {again.attempt}.{i}" for i in range(6)]
+
+
+def test_a_worker_cannot_name_final_rollouts_of_another_job(worker):
+    run = worker()
+    run.start()
+    with pytest.raises(InvalidRequest, match="expected it below"):
+        run.store_final(store_prefix="jobs/ftjob-other/a1/final")
 
 
 def test_there_is_no_selection_before_the_end(api, worker, error_of):

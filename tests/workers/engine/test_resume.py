@@ -55,6 +55,8 @@ def numbers(events):
             told["evaluation", event["evaluation"]["step"]] = plain(event["evaluation"])
         if event["type"] == "checkpoint" and event["candidate"]:
             told["adapter", event["step"]] = event["manifest"]["adapter_digest"]
+        if event["type"] == "rollouts":
+            told["final rollouts"] = event
         if event["type"] == "finished":
             told["finished"] = plain(event)
     return told
@@ -77,6 +79,20 @@ def test_a_paused_run_ends_as_an_unbroken_one(make_job, tmp_path, boundary):
     job, source, events = make_job(**settings, work=tmp_path / "broken", resume=True)
     assert job.progress.step == boundary - 1
     assert numbers(before + dumped(events, train(job, source))) == expected
+
+
+def test_an_end_that_is_repeated_stores_the_same_rollouts_again(make_job, tmp_path):
+    """Killed after the final rollouts were stored and before the job's last event, the run ends again as it did."""
+    settings = SETTINGS | {"max_steps": 2, "eval_interval": 1}
+    told = []
+    for resume in (False, True):
+        job, source, events = make_job(**settings, work=tmp_path / "work", resume=resume)
+        finished = train(job, source)
+        told.append((events.of("rollouts"), finished))
+    assert told[0] == told[1]
+    assert len(told[0][0]) == 1
+    folders = sorted(path.name for path in (tmp_path / "work" / "checkpoints").iterdir())
+    assert folders == ["final", "step-000000", "step-000001", "step-000002"]
 
 
 def test_a_checkpoint_of_another_job_is_refused(make_job):

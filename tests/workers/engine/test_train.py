@@ -1,5 +1,6 @@
 """The loop on a random model: it learns, it notices when nothing can be learned, it masks what was not graded."""
 
+import hashlib
 import math
 from zlib import crc32
 
@@ -45,7 +46,7 @@ def test_a_run_says_everything_in_order(make_job):
     finished = train(job, source)
     kinds = [event.type for event in events.events if event.type != "message"]
     step = ["step", "step", "evaluation", "checkpoint"]
-    assert kinds == ["started", "evaluation", "checkpoint", *step, *step]
+    assert kinds == ["started", "evaluation", "checkpoint", *step, *step, "rollouts"]
     assert finished.reason == "all steps are done"
     assert finished.selection.chosen_adapter_digest in events.of("checkpoint")[-1].manifest.candidates.values()
     for event in [*events.events, finished]:
@@ -130,6 +131,28 @@ def test_every_completion_is_stored_with_its_tokens(make_job):
     assert all(len(row["ids"]) == len(row["logprobs"]) == row["num_tokens"] for row in trained)
     keys = {(row["step"], row["row"], row["sample_index"]) for row in trained}
     assert len(keys) == len(trained)
+
+
+def test_the_answers_of_the_final_measurements_are_stored_too(make_job):
+    job, source, events = make_job()
+    selection = train(job, source).selection
+    (event,) = events.of("rollouts")
+    path = job.checkpoints.folder(0).parents[1] / event.directory / event.name
+    assert (event.directory, path.stat().st_size) == ("checkpoints/final", event.entry.size_bytes)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == event.entry.sha256
+    rows = pq.read_table(path).to_pylist()
+    # Steps 0, 2 and 4 are looked at again with 2 more answers a row; step 0 and the rule's choice are measured anew.
+    looked = [row["step"] for row in rows if row["purpose"] == "final"]
+    assert looked == [step for step in (0, 2, 4) for _ in range(job.plan.select_items * 2)]
+    measured = [row["step"] for row in rows if row["purpose"] == "report"]
+    each = job.plan.report_items * job.plan.final_samples
+    assert measured[:each] == [0] * each
+    assert len(measured) in (each, 2 * each)
+    assert (event.num_rollouts, event.first_step, event.last_step) == (len(rows), 0, 4)
+    assert len(looked) + len(measured) == len(rows)
+    base = [row["reward"] for row in rows if row["purpose"] == "report" and row["step"] == 0]
+    assert math.fsum(base) / each == pytest.approx(selection.base_mean)
+    assert not job.pending
 
 
 def test_cancel_stops_at_a_step_boundary_without_a_commit(make_job):

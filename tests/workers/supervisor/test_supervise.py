@@ -34,6 +34,13 @@ def checkpoint(step, content):
     digest = f"digest{step}"
     manifest = {"step": step, "adapter_digest": digest, "files": files, "candidates": {str(step): digest}}
     say(type="checkpoint", step=step, directory=f"checkpoints/step-{step:06d}", manifest=manifest, candidate=True)
+def final_rollouts(content):
+    path = work / "checkpoints/final/rollouts.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    entry = {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    say(type="rollouts", directory="checkpoints/final", name="rollouts.parquet", entry=entry, first_step=0,
+        last_step=9, num_rollouts=2)
 def step(number):
     say(type="step", metrics={"step": number, "total_steps": 9, "epoch": 0.0, "lr": 0.1})
 """
@@ -103,6 +110,30 @@ def test_a_checkpoint_is_in_the_store_before_its_event_arrives(run, control_plan
         manifest = json.loads(stream.read())
     assert manifest["base_model"] == "fettle-tiny"
     assert set(manifest["files"]) == {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_final_rollouts_are_in_the_store_before_their_event_arrives(run, control_plane, tmp_path):
+    jobs = tmp_path / "store" / "jobs"
+    jobs.write_text("a file where the folder should be")  # the store is away at first
+    found = []
+
+    def notice(event):
+        if jobs.is_file():
+            jobs.unlink()
+        if event["type"] == "rollouts":
+            found.extend(run.store.list("jobs/"))
+
+    control_plane.on_event = notice
+    run("""
+        final_rollouts(b"two answers")
+        say(type="failed", code="internal_error", message="the end")
+    """)
+    assert control_plane.kinds == ["message", "message", "rollouts", "failed"]
+    assert "storing the rollouts of the final measurements" in control_plane.events[1]["message"]
+    assert control_plane.events[3]["store_prefix"] == "jobs/ftjob-1/a1/final"
+    assert found == ["jobs/ftjob-1/a1/final/rollouts.parquet"]
+    with run.store.open(found[0]) as stream:
+        assert stream.read() == b"two answers"
 
 
 def test_what_the_store_has_is_dropped_from_the_scratch_disk_but_for_adapters(run, control_plane):

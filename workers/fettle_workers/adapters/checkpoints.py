@@ -14,6 +14,7 @@ from fettle_workers.contract.events import CheckpointManifest, FileEntry
 
 MANIFEST = "manifest.json"
 _BUILDING = ".building-"
+_FINAL = "final"
 
 
 class LocalCheckpoints:
@@ -30,23 +31,20 @@ class LocalCheckpoints:
         self._keep_states = keep_states
 
     def commit(self, step: int, write: Callable[[Path], CheckpointManifest]) -> tuple[str, CheckpointManifest]:
-        self._root.mkdir(parents=True, exist_ok=True)
-        for left_over in self._root.glob(f"{_BUILDING}*"):
-            shutil.rmtree(left_over)
-        building, folder = self._root / f"{_BUILDING}{step}", self.folder(step)
-        building.mkdir()
+        building = self._building(str(step))
         manifest = write(building)
         files = {path.relative_to(building).as_posix(): _entry(path) for path in _files(building)}
         manifest = manifest.model_copy(update={"files": files})
         (building / MANIFEST).write_text(manifest.model_dump_json(indent=1), "utf-8")
-        for path in (*_files(building), *(path for path in building.rglob("*") if path.is_dir()), building):
-            _flush(path)
-        if folder.exists():  # an earlier attempt got here and was told to go on from before it
-            shutil.rmtree(folder)
-        building.rename(folder)
-        _flush(self._root)
+        directory = self._put_in_place(building, self.folder(step))
         self._drop_old_states()
-        return folder.relative_to(self._work_dir).as_posix(), manifest
+        return directory, manifest
+
+    def store_final(self, name: str, write: Callable[[Path], None]) -> tuple[str, FileEntry]:
+        building = self._building(_FINAL)
+        write(building / name)
+        entry = _entry(building / name)
+        return self._put_in_place(building, self._root / _FINAL), entry
 
     def newest(self) -> Path | None:
         return next((folder for folder in reversed(self._folders()) if is_whole(folder)), None)
@@ -56,9 +54,29 @@ class LocalCheckpoints:
         return next((place for place in places if _adapter_digest(place) == digest), None)
 
     def discard_after(self, step: int) -> None:
+        shutil.rmtree(self._root / _FINAL, ignore_errors=True)
         for folder in self._folders():
             if _step_of(folder) > step:
                 shutil.rmtree(folder)
+
+    def _building(self, name: str) -> Path:
+        """An empty folder beside the others; what a killed process left half built goes."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        for left_over in self._root.glob(f"{_BUILDING}*"):
+            shutil.rmtree(left_over)
+        building = self._root / f"{_BUILDING}{name}"
+        building.mkdir()
+        return building
+
+    def _put_in_place(self, building: Path, folder: Path) -> str:
+        """Make a filled folder durable under its own name. Returns it relative to the work folder."""
+        for path in (*_files(building), *(path for path in building.rglob("*") if path.is_dir()), building):
+            _flush(path)
+        if folder.exists():  # an earlier attempt got here and was told to go on from before it
+            shutil.rmtree(folder)
+        building.rename(folder)
+        _flush(self._root)
+        return folder.relative_to(self._work_dir).as_posix()
 
     def folder(self, step: int) -> Path:
         return self._root / f"step-{step:06d}"

@@ -179,6 +179,23 @@ class CheckpointCommitted(Frozen):
     store_prefix: str | None = None
 
 
+class RolloutsStored(Frozen):
+    """The completions of the final measurements, in one file of no checkpoint: said once, just before `Finished`.
+
+    `directory` is relative to the work folder. The supervisor uploads the file, adds `store_prefix`, then relays. A
+    repeated end of the job writes the same file again: the newest event replaces what earlier ones named.
+    """
+
+    type: Literal["rollouts"] = "rollouts"
+    directory: str
+    name: Literal["rollouts.parquet"]
+    entry: FileEntry
+    first_step: int = Field(description="the earliest step whose policy was measured")
+    last_step: int = Field(description="the job's last step")
+    num_rollouts: int
+    store_prefix: str | None = None
+
+
 class Finished(Frozen):
     type: Literal["finished"] = "finished"
     selection: Selection
@@ -202,7 +219,7 @@ class Stopped(Frozen):
 
 
 Event = Annotated[
-    Started | Message | StepDone | EvaluationDone | CheckpointCommitted | Finished | Failed | Stopped,
+    Started | Message | StepDone | EvaluationDone | CheckpointCommitted | RolloutsStored | Finished | Failed | Stopped,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
@@ -31,6 +31,7 @@ from fettle_workers.engine.rollout_table import write_rollouts
 
 PlanT = TypeVar("PlanT")
 
+ROLLOUTS: Final = "rollouts.parquet"
 _FORMAT = 1
 _PROGRESS = TypeAdapter(Progress)
 
@@ -67,7 +68,7 @@ def writer(
         }
         # allow_nan: Python's own reader takes back what it wrote, and nothing else reads this file.
         (folder / "state.json").write_text(json.dumps(state), "utf-8")
-        write_rollouts(folder / "rollouts.parquet", rollouts)
+        write_rollouts(folder / ROLLOUTS, rollouts)
         return CheckpointManifest(
             step=progress.step,
             adapter_digest=digest,

@@ -41,7 +41,7 @@ Measure = Callable[[Entry], Measured]
 
 
 def finish(job: Job[Plan], source: Rollouts) -> Finished:
-    """Choose, measure anew, and say what is delivered. Repeating it gives the same."""
+    """Choose, measure anew, store what was sampled for it, and say what is delivered. Repeating it gives the same."""
     plan = job.plan
     entries = [_looked_at_again(job, source, entry) for entry in finalists(job.progress, plan.kl_budget_nats)]
 
@@ -59,6 +59,7 @@ def finish(job: Job[Plan], source: Rollouts) -> Finished:
         samples_per_item=plan.final_samples,
         measured_on=_measured_on(plan, is_split=source.data.select is not source.data.report),
     )
+    job.store_final_rollouts()
     return Finished(
         selection=selection, trained_tokens=job.progress.trained_tokens, reason=job.progress.end_reason or "finished"
     )
@@ -95,7 +96,9 @@ def _answers(job: Job[Plan], source: Rollouts, entry: Entry, purpose: str, sampl
         graders=source.graders,
         params=source.params,
     )
-    log_grades(job, [rollout for group in groups for rollout in group])
+    rollouts = [rollout for group in groups for rollout in group]
+    log_grades(job, rollouts)
+    job.pending.extend(rollouts)
     return groups
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
-from fettle_workers.contract.events import CheckpointCommitted, Message, Stopped
+from fettle_workers.contract.events import CheckpointCommitted, Message, RolloutsStored, Stopped
 from fettle_workers.contract.spec import TrainSpec
-from fettle_workers.engine.checkpoint import writer
+from fettle_workers.engine.checkpoint import ROLLOUTS, writer
 from fettle_workers.engine.errors import CheckpointError
 from fettle_workers.engine.learner import Learner
 from fettle_workers.engine.model import Policy
@@ -17,6 +17,7 @@ from fettle_workers.engine.plan import Plan, SupervisedPlan
 from fettle_workers.engine.ports import CheckpointStore, Control, EventSink
 from fettle_workers.engine.progress import Entry, Progress
 from fettle_workers.engine.rollout import Rollout
+from fettle_workers.engine.rollout_table import write_rollouts
 
 PlanT = TypeVar("PlanT", Plan, SupervisedPlan)
 
@@ -25,7 +26,8 @@ PlanT = TypeVar("PlanT", Plan, SupervisedPlan)
 class Job(Generic[PlanT]):
     """Everything a phase of training needs.
 
-    `pending` are the rollouts since the last commit: they are only ever stored together with the state they led to.
+    `pending` are the rollouts since the last commit: they are only ever stored together with the state they led to,
+    except those of the final measurements, which lead to none.
     `first_step` is where this process began: 0, or the committed step it resumed from.
     """
 
@@ -71,6 +73,22 @@ class Job(Generic[PlanT]):
         self.events.emit(
             CheckpointCommitted(step=self.progress.step, directory=directory, manifest=manifest, candidate=candidate)
         )
+
+    def store_final_rollouts(self) -> None:
+        """Store what was sampled after the last commit, to choose a candidate and to measure it."""
+        steps = [rollout.step for rollout in self.pending]
+        directory, entry = self.checkpoints.store_final(ROLLOUTS, lambda path: write_rollouts(path, self.pending))
+        self.events.emit(
+            RolloutsStored(
+                directory=directory,
+                name=ROLLOUTS,
+                entry=entry,
+                first_step=min(steps),
+                last_step=self.progress.step,
+                num_rollouts=len(steps),
+            )
+        )
+        self.pending.clear()
 
     def stopped(self) -> Stopped | None:
         """Honour a command at a step boundary: commit, unless the job is cancelled."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fettle_graders.grade import Grade
 from fettle_graders.sample import Sample
-from fettle_workers.contract.events import CheckpointManifest, Event
+from fettle_workers.contract.events import CheckpointManifest, Event, FileEntry
 
 if TYPE_CHECKING:  # a port is known without loading torch
     from fettle_workers.engine.sampler import Completion, Request, SamplingParams
@@ -48,6 +48,16 @@ class CheckpointStore(Protocol):
         """
         ...
 
+    def store_final(self, name: str, write: Callable[[Path], None]) -> tuple[str, FileEntry]:
+        """Have `write` make one file that belongs to no checkpoint, and put it in place in one move.
+
+        Again with any name replaces what was there.
+
+        Returns:
+            The file's folder relative to the work folder, and its size and digest.
+        """
+        ...
+
     def newest(self) -> Path | None:
         """The folder to resume from: the newest one whose every file has the size and digest of its manifest."""
         ...
@@ -57,7 +67,7 @@ class CheckpointStore(Protocol):
         ...
 
     def discard_after(self, step: int) -> None:
-        """Forget checkpoints of later steps: they belong to a timeline that is not continued."""
+        """Forget checkpoints of later steps, and what `store_final` made: that timeline is not continued."""
         ...
 
 

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from fettle_workers.contract.events import CheckpointCommitted, Event, Failed, Finished, Message, StepDone, Stopped
+from fettle_workers.contract.events import (
+    CheckpointCommitted,
+    Event,
+    Failed,
+    Finished,
+    Message,
+    RolloutsStored,
+    StepDone,
+    Stopped,
+)
 from fettle_workers.contract.internal import (
     ClaimRequest,
     ClaimResponse,
@@ -30,7 +39,13 @@ from fettle_workers.store import BlobCorrupt, BlobMissing, BlobStore, StoreUnava
 from fettle_workers.supervisor.control_plane import ControlPlane, ControlPlaneAway, Fenced, Refused
 from fettle_workers.supervisor.lease import Lease
 from fettle_workers.supervisor.trainer import Trainer, trainer_command
-from fettle_workers.supervisor.transfer import checkpoint_folder, drop_uploaded, fetch_inputs, upload_checkpoint
+from fettle_workers.supervisor.transfer import (
+    checkpoint_folder,
+    drop_uploaded,
+    fetch_inputs,
+    upload_checkpoint,
+    upload_rollouts,
+)
 
 log = logging.getLogger(__name__)
 
@@ -168,6 +183,8 @@ def _relay(run: Attempt, trainer: Trainer, preempt_grace_s: float) -> bool:
         for index, event in enumerate(events):
             if isinstance(event, CheckpointCommitted):
                 events[index] = _upload(run, event)
+            elif isinstance(event, RolloutsStored):
+                events[index] = _upload_rollouts(run, event)
             elif isinstance(event, StepDone):
                 run.step = event.metrics.step
         _post(run, events)
@@ -221,16 +238,29 @@ def _next_batch(
 
 
 def _upload(run: Attempt, event: CheckpointCommitted) -> CheckpointCommitted:
-    spec = run.claimed.spec
-    name = checkpoint_folder(event.step).rsplit("/", 1)[-1]
-    prefix = f"jobs/{spec.job_id}/a{run.claimed.attempt}/{name}"
+    prefix = _prefix(run, checkpoint_folder(event.step))
 
     def upload() -> CheckpointCommitted:
-        return upload_checkpoint(run.store, event, run.work, prefix=prefix, base_model=spec.base_model)
+        base_model = run.claimed.spec.base_model
+        return upload_checkpoint(run.store, event, run.work, prefix=prefix, base_model=base_model)
 
     uploaded = _patiently(run, f"storing the checkpoint of step {event.step}", upload)
     drop_uploaded(event, run.work)
     return uploaded
+
+
+def _upload_rollouts(run: Attempt, event: RolloutsStored) -> RolloutsStored:
+    prefix = _prefix(run, event.directory)
+    return _patiently(
+        run,
+        "storing the rollouts of the final measurements",
+        lambda: upload_rollouts(run.store, event, run.work, prefix=prefix),
+    )
+
+
+def _prefix(run: Attempt, folder: str) -> str:
+    """Where a folder of this attempt lies in the store; no two attempts write to one place."""
+    return f"jobs/{run.claimed.spec.job_id}/a{run.claimed.attempt}/{folder.rsplit('/', 1)[-1]}"
 
 
 def _patiently(run: Attempt, what: str, action: Callable[[], T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fettle_workers.contract.events import CheckpointCommitted, FileEntry
+from fettle_workers.contract.events import CheckpointCommitted, FileEntry, RolloutsStored
 from fettle_workers.contract.internal import ClaimResponse
 from fettle_workers.store import BlobStore, download
 
@@ -77,6 +77,17 @@ def upload_checkpoint(
     }
     store.put(f"adapters/{manifest.adapter_digest}/{MANIFEST}", json.dumps(adapter_manifest).encode())
     store.put(f"{prefix}/{MANIFEST}", manifest.model_dump_json().encode())
+    return event.model_copy(update={"store_prefix": prefix})
+
+
+def upload_rollouts(store: BlobStore, event: RolloutsStored, work: Path, *, prefix: str) -> RolloutsStored:
+    """Copy the file of the final measurements to the store; repeating it changes nothing.
+
+    Raises:
+        StoreUnavailable: try again.
+    """
+    with (work / event.directory / event.name).open("rb") as source:
+        store.put(f"{prefix}/{event.name}", source)
     return event.model_copy(update={"store_prefix": prefix})
 
 
