@@ -14,7 +14,7 @@ import uvicorn
 from pydantic import SecretStr
 from rest_framework.test import APIClient
 
-_ID = re.compile(r"\b(file-|upload_|part_|ftjob-|ftevent-|ftckpt_|org-|proj_|key_|req_)[0-9A-Za-z]{24}")
+_ID = re.compile(r"\b(file-|upload_|part_|ftjob-|ftevent-|ftckpt_|org-|proj_|key_|cp_|req_)[0-9A-Za-z]{24}")
 _TIMES = {"created_at", "expires_at", "finished_at", "created"}
 
 

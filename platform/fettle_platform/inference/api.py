@@ -74,7 +74,7 @@ def _admit(request: HttpRequest) -> tuple[Scope, ChatRequest, Served]:
         # Only the header is read, which both kinds of request have.
         _, scope = ApiKeyAuthentication().authenticate(request)  # type: ignore[arg-type]
         chat = parse_chat_request(request.body)
-        return scope, chat, served_model(scope, chat.model)
+        return scope, chat, served_model(scope, chat.model, shared=True)
     finally:
         connection.close()
 

@@ -6,7 +6,9 @@ from typing import ClassVar
 
 from django.db import models
 
+from fettle_platform.accounts.models import Project
 from fettle_platform.accounts.scoping import ProjectScoped
+from fettle_platform.core.ids import public_id_field
 
 
 class Adapter(models.Model):
@@ -37,3 +39,15 @@ class Model(ProjectScoped):
             models.Index(fields=["adapter_digest"], name="model_adapter"),
             models.Index(fields=["job_id"], name="model_job"),
         ]
+
+
+class Permission(models.Model):
+    """Another project of the same organization may ask this model. It goes with the model."""
+
+    public_id = public_id_field("cp_")
+    created_at = models.DateTimeField()
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="permissions")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")  # who may
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["model", "project"], name="permission_once")]

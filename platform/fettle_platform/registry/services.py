@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
+
 from fettle_platform.accounts.models import Project
 from fettle_platform.accounts.scoping import Scope
-from fettle_platform.core.errors import Forbidden
+from fettle_platform.core.errors import Forbidden, NotFound
 from fettle_platform.core.ids import random_base62
 from fettle_platform.registry import selectors
 from fettle_platform.registry.catalogue import catalogue
-from fettle_platform.registry.models import Adapter, Model
+from fettle_platform.registry.models import Adapter, Model, Permission
 
 
 def new_model_name(*, base_model: str, organization: str, suffix: str | None) -> str:
@@ -81,3 +84,35 @@ def model_delete(*, scope: Scope, public_id: str) -> None:
     if public_id in catalogue():
         raise Forbidden(f"`{public_id}` is a base model; only fine-tuned models can be deleted.", param="model")
     selectors.model_get(scope, public_id).delete()
+
+
+@transaction.atomic
+def permissions_grant(*, scope: Scope, public_id: str, project_ids: Sequence[str], now: datetime) -> list[Permission]:
+    """Let other projects of the organization ask a model; all of them or none. Again gives the permissions there are.
+
+    Raises:
+        NotFound: no such model of this project, or no such project in this organization.
+    """
+    model = selectors.model_get(scope, public_id)
+    wanted = list(dict.fromkeys(project_ids))
+    found = {row.public_id: row for row in scope.organization.projects.filter(public_id__in=wanted)}
+    for place, project_id in enumerate(project_ids):
+        if project_id not in found:
+            raise NotFound(f"No such project in this organization: {project_id}", param=f"project_ids.{place}")
+    Permission.objects.bulk_create(
+        [Permission(model=model, project=found[project_id], created_at=now) for project_id in wanted],
+        ignore_conflicts=True,
+    )
+    granted = model.permissions.select_related("project").filter(project__public_id__in=wanted)
+    return sorted(granted, key=lambda permission: wanted.index(permission.project.public_id))
+
+
+def permission_delete(*, scope: Scope, public_id: str, permission_id: str) -> None:
+    """Works from the next request on.
+
+    Raises:
+        NotFound: no such model of this project, or no such permission of this model.
+    """
+    deleted, _ = selectors.permission_list(scope, public_id).filter(public_id=permission_id).delete()
+    if not deleted:
+        raise NotFound(f"No such permission: {permission_id[:100]}", param="permission_id")

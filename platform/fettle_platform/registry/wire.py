@@ -8,7 +8,7 @@ from typing import Any
 from rest_framework import serializers
 
 from fettle_platform.accounts.scoping import Scope
-from fettle_platform.registry.models import Adapter, Model
+from fettle_platform.registry.models import Adapter, Model, Permission
 from fettle_workers.contract.catalogue import BaseModelEntry
 
 # Base models have no time of creation here; the wire wants one, and it must not change from call to call.
@@ -52,6 +52,15 @@ def details_to_wire(row: Model, adapter: Adapter | None, scope: Scope) -> dict[s
     return described
 
 
+def permission_to_wire(permission: Permission) -> dict[str, Any]:
+    return {
+        "id": permission.public_id,
+        "object": "checkpoint.permission",
+        "created_at": int(permission.created_at.timestamp()),
+        "project_id": permission.project.public_id,
+    }
+
+
 class ModelShape(serializers.Serializer):
     id = serializers.CharField()
     object = serializers.ChoiceField(["model"])
@@ -68,4 +77,21 @@ class ModelListShape(serializers.Serializer):
 class ModelDeletedShape(serializers.Serializer):
     id = serializers.CharField()
     object = serializers.ChoiceField(["model"])
+    deleted = serializers.BooleanField()
+
+
+class PermissionShape(serializers.Serializer):
+    id = serializers.CharField()
+    object = serializers.ChoiceField(["checkpoint.permission"])
+    created_at = serializers.IntegerField()
+    project_id = serializers.CharField()
+
+
+class PermissionCreateShape(serializers.Serializer):
+    project_ids = serializers.ListField(child=serializers.CharField(max_length=64), allow_empty=False, max_length=100)
+
+
+class PermissionDeletedShape(serializers.Serializer):
+    id = serializers.CharField()
+    object = serializers.ChoiceField(["checkpoint.permission"])
     deleted = serializers.BooleanField()

@@ -7,6 +7,7 @@ import httpx
 import openai
 import pytest
 from django.db.backends.signals import connection_created
+from django.utils import timezone
 
 from fettle_platform.inference import limits
 
@@ -28,6 +29,24 @@ def test_a_tuned_model_is_asked_by_its_upstream_name_and_answers_by_its_own(open
     assert answer.choices[0].message.content == "Hello"
     assert answer.choices[0].message.reasoning_content == "Hm."
     assert upstream.requests == [{"model": upstream_name, "messages": MESSAGES, "seed": 3}]
+
+
+def test_a_model_shared_by_a_permission_answers_and_another_projects_does_not(
+    openai_client, upstream, scope, tuned, server
+):
+    from fettle_platform.accounts.models import Project
+    from fettle_platform.accounts.services import api_key_create
+    from fettle_platform.registry.services import permissions_grant
+
+    name, upstream_name = tuned
+    sister = Project.objects.create(organization=scope.organization, name="sister")
+    _, key = api_key_create(project=sister, name="test")
+    with openai.OpenAI(base_url=f"{server}/v1", api_key=key, max_retries=0) as client:
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model=name, messages=MESSAGES)
+        permissions_grant(scope=scope, public_id=name, project_ids=[sister.public_id], now=timezone.now())
+        assert client.chat.completions.create(model=name, messages=MESSAGES).model == name
+    assert [request["model"] for request in upstream.requests] == [upstream_name]
 
 
 def test_a_base_model_goes_by_its_catalogue_name(openai_client, upstream):
