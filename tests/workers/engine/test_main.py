@@ -156,3 +156,6 @@ def test_supervised_tuning_runs_from_start_to_end(trainer, tmp_path, write_rows)
     assert losses[-1] < 0.5 * losses[0]
     assert events[-1].selection.verdict == "improved"
     assert [event.metrics.step for event in events if event.type == "step"] == list(range(1, 21))
+    # A step that took time to evaluate is shown with its evaluation: one without an evaluation must not wait for it.
+    evaluated = {event.evaluation.step for event in events if event.type == "evaluation"} - {0}
+    assert {event.metrics.step for event in events if event.type == "step" and event.metrics.timing.eval_s} == evaluated

@@ -102,7 +102,9 @@ def train_supervised(job: Job[SupervisedPlan], data: Demonstrations, sampler: Sa
         is_last = progress.step == plan.total_steps
         due = is_last or progress.step % plan.eval_interval == 0
         evaluation = _evaluate(job, data) if due else None
-        job.events.emit(StepDone(metrics=_metrics(job, gradients, lr=lr, step_s=seconds, start=start)))
+        # Exactly 0 without an evaluation: that is how a reader knows not to wait for one.
+        eval_s = time.perf_counter() - start - seconds if due else 0.0
+        job.events.emit(StepDone(metrics=_metrics(job, gradients, lr=lr, step_s=seconds, eval_s=eval_s)))
         if evaluation is not None:
             progress.end_reason = _decide(job) or ("all steps are done" if is_last else None)
             _keep(job, evaluation)
@@ -193,9 +195,8 @@ def _keep(job: Job[SupervisedPlan], evaluation: Evaluation) -> None:
     job.commit(candidate=True)
 
 
-def _metrics(job: Job[SupervisedPlan], gradients: Gradients, *, lr: float, step_s: float, start: float) -> StepMetrics:
+def _metrics(job: Job[SupervisedPlan], gradients: Gradients, *, lr: float, step_s: float, eval_s: float) -> StepMetrics:
     progress, plan = job.progress, job.plan
-    total_s = time.perf_counter() - start
     num_tokens = gradients.sums["tokens"]
     loss = gradients.loss if math.isfinite(gradients.loss) else None
     return StepMetrics(
@@ -210,7 +211,7 @@ def _metrics(job: Job[SupervisedPlan], gradients: Gradients, *, lr: float, step_
         trained_tokens=progress.trained_tokens,
         tokens_per_s=num_tokens / step_s,
         eta_s=job.eta_s(),
-        timing=Timing(training_s=step_s, eval_s=total_s - step_s, total_s=total_s),
+        timing=Timing(training_s=step_s, eval_s=eval_s, total_s=step_s + eval_s),
     )
 
 
