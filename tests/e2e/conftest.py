@@ -47,11 +47,17 @@ class Platform:
 
 @pytest.fixture
 def start(tmp_path):
-    """`start(name, "up", "--port", "0", ready="...")` runs a `fettle` verb and returns what `ready` matched."""
+    with starter(tmp_path) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def starter(folder):
+    """`run("up", "--port", "0", ready="...")` runs a `fettle` verb; gives its process and what `ready` matched."""
     running = []
 
     def run(*arguments, ready, environment):
-        log = (tmp_path / f"{arguments[0]}-{uuid.uuid4().hex[:6]}.log").open("w")
+        log = (folder / f"{arguments[0]}-{uuid.uuid4().hex[:6]}.log").open("w")
         process = subprocess.Popen(
             [FETTLE, *map(str, arguments)],
             env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
@@ -64,9 +70,11 @@ def start(tmp_path):
         running.append(process)
         return process, wait_for_line(process, ready)
 
-    yield run
-    for process in reversed(running):
-        end(process)
+    try:
+        yield run
+    finally:
+        for process in reversed(running):
+            end(process)
 
 
 def wait_for_line(process, pattern):
@@ -91,17 +99,27 @@ def end(process, signum=signal.SIGINT):
 
 @pytest.fixture
 def embedded(start, tmp_path):
-    """`embedded()` is `fettle up` on a free port; called again, it starts on the same data folder."""
+    """`embedded()` is `fettle up` on a free port; called again, it starts on the same data folder.
+
+    Keyword arguments are further environment variables.
+    """
     api_key = f"fk_{secrets.token_hex(20)}"
+    return lambda **variables: up(start, tmp_path, {"FETTLE_BOOTSTRAP_API_KEY": api_key} | variables)
 
-    def up():
-        environment = {"FETTLE_BOOTSTRAP_API_KEY": api_key}
-        process, url = start(
-            "up", "--port", 0, "--data-dir", tmp_path / "data", ready=r"ready at (\S+)", environment=environment
-        )
-        return Platform(url, api_key, tmp_path / "data", environment, {"up": process})
 
-    return up
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One `fettle up` for all tests of a module."""
+    folder = tmp_path_factory.mktemp("shared")
+    with starter(folder) as start:
+        yield up(start, folder, {"FETTLE_BOOTSTRAP_API_KEY": f"fk_{secrets.token_hex(20)}"})
+
+
+def up(start, folder, environment):
+    data_dir = folder / "data"
+    ready = r"ready at (\S+)"
+    process, url = start("up", "--port", 0, "--data-dir", data_dir, ready=ready, environment=environment)
+    return Platform(url, environment["FETTLE_BOOTSTRAP_API_KEY"], data_dir, environment, {"up": process})
 
 
 @pytest.fixture
