@@ -136,7 +136,7 @@ def show_examples(best: Selection) -> None:
 def ask_both(client: Fettle, job: FineTuneJob, best: Selection) -> None:
     """The served models answer too, each by its public name."""
     console.rule("Served")
-    question = best.examples[0].prompt if best.examples else "What is 257 + 466?"
+    question = best.examples[0].prompt if best.examples else "Find the maximum of 12, 30, 7."
     console.print(f"[bold]{question}[/bold]")
     for model in ("fettle-tiny", job.fine_tuned_model):
         answer = client.chat.completions.create(
