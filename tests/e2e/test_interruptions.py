@@ -186,6 +186,8 @@ def test_pause_resume_and_cancel(embedded, undisturbed):
     wait_for_step(client, job_id, 2)
     assert client.fine_tuning.jobs.pause(job_id).status in ("pausing", "paused")
     paused = wait_until(client, job_id, lambda job: job.status == "paused", "paused")
+    trainer = trainer_of(platform.processes["up"].pid)
+    wait_for_death([trainer] if trainer else [])
     assert trainer_of(platform.processes["up"].pid) is None
     at_pause = paused.fettle["step"]
     snapshot = next(iter(client.fine_tuning.jobs.checkpoints.list(job_id)))
