@@ -26,7 +26,7 @@ class ReinforcementHyperparameters(Frozen):
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0)] = "auto"
     compute_multiplier: Auto | Annotated[float, Field(gt=0.00001, le=10)] = "auto"
     eval_interval: Auto | Annotated[int, Field(ge=1)] = "auto"
-    eval_samples: Auto | Annotated[int, Field(ge=1)] = "auto"
+    eval_samples: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
     reasoning_effort: Literal["default", "low", "medium", "high"] = "default"
     # Fettle's own.
     group_size: Auto | Annotated[int, Field(ge=2, le=256)] = "auto"
