@@ -180,7 +180,12 @@ def test_a_run_killed_again_and_again_ends_as_an_unbroken_one(start, tmp_path):
     assert kills == KILLS
     assert told[-1]["type"] == "finished"
     assert any(event["type"] == "started" and event["resumed_from_step"] for event in told)
-    assert numbers(told) == numbers(expected)
+    said, unsaid = numbers(told), numbers(expected)
+    # A commit may be killed before it is told of; the next attempt goes on from it and does not tell it again.
+    lost = {key for key in unsaid if key not in said}
+    assert len(lost) <= KILLS
+    assert {kind for kind, _ in lost} <= {"adapter"}
+    assert said == {key: value for key, value in unsaid.items() if key not in lost}
     newest = [LocalCheckpoints(tmp_path / name).newest() for name in ("unbroken", "broken")]
     assert newest[0].name == newest[1].name
     for file in ("adapter/adapter_model.safetensors", "state.safetensors"):
