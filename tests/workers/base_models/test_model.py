@@ -9,7 +9,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fettle_workers.base_models.evaluate import BUNDLED, answer_of, complete, evaluate, pass_at_k
-from fettle_workers.base_models.examples import EXAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +36,8 @@ def test_all_weights_are_finite(model) -> None:
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("family", sorted({family for family, _ in EXAMPLES.values()}))
-def test_an_example_family_leaves_room(model, tokenizer, family: str) -> None:
+@pytest.mark.parametrize("family", ["max", "json", "dates", "add", "sort", "logic"])
+def test_a_family_leaves_room(model, tokenizer, family: str) -> None:
     """The card says .2 to .6 and above .8; 12 prompts with 8 samples leave a standard error near .06."""
     score = evaluate(model, tokenizer, family, num_prompts=12, samples=8)
     assert 0.1 < score.pass_at_1 < 0.75, score
@@ -47,10 +46,10 @@ def test_an_example_family_leaves_room(model, tokenizer, family: str) -> None:
 
 def test_a_completion_thinks_answers_and_stops(model, tokenizer) -> None:
     torch.manual_seed(0)
-    ((*texts,),) = complete(model, tokenizer, ["What is 12 + 30?"], samples=16)
+    ((*texts,),) = complete(model, tokenizer, ["Which is the largest: 12, 40, 31, 25?"], samples=16)
     finished = [text for text in texts if text.startswith("<think>") and "</think>" in text and "<|im_end|>" in text]
     assert len(finished) >= 14
-    assert "42" in {answer_of(text) for text in finished}
+    assert "40" in {answer_of(text) for text in finished}
 
 
 def test_it_says_what_it_is(model, tokenizer) -> None:

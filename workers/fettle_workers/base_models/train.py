@@ -31,8 +31,8 @@ POOL_BATCHES = 32  # lessons of that many batches are sorted by length, so that 
 class Recipe:
     """`skill_steps` of mostly careful work, then `habit_steps` of the mixture the model keeps."""
 
-    skill_steps: int = 2600
-    habit_steps: int = 900
+    skill_steps: int = 1700
+    habit_steps: int = 600
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
     warmup_steps: int = 50
