@@ -47,7 +47,7 @@ def main() -> int:
         show_gain(selection)
         show_examples(selection)
         ask_both(client, job, selection)
-    show_next_steps(data_dir)
+    show_next_steps(data_dir, api_key)
     if options.json:
         Path(options.json).write_text(json.dumps(selection.to_dict()))
     return 0
@@ -146,9 +146,12 @@ def ask_both(client: Fettle, job: FineTuneJob, best: Selection) -> None:
         console.print(answer.choices[0].message.content, markup=False)
 
 
-def show_next_steps(data_dir: Path) -> None:
+def show_next_steps(data_dir: Path, api_key: str) -> None:
     console.rule("Next")
     console.print(f"Look at this run again:    .venv/bin/fettle up --data-dir {data_dir}", soft_wrap=True)
+    console.print(
+        f"                           export FETTLE_API_KEY={api_key}; .venv/bin/fettle jobs list", soft_wrap=True
+    )
     console.print("Run your own:              .venv/bin/fettle up", soft_wrap=True)
     console.print(
         "                           .venv/bin/fettle jobs create --model fettle-tiny --data train.jsonl "
