@@ -1,7 +1,7 @@
 """How much the demo depends on luck: `make demo` for several seeds, one after the other.
 
     python benchmarks/demo_seeds.py                     # five seeds
-    python benchmarks/demo_seeds.py --task sum --seeds 3 # another task
+    python benchmarks/demo_seeds.py --task json --seeds 3 # another task
 
 Prints the table so far after each seed. What each figure means: benchmarks/README.md.
 """

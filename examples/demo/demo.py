@@ -1,7 +1,7 @@
 """From nothing to a measurably better model: starts Fettle, sends data and a grader, trains, and shows the proof.
 
     make demo
-    python examples/demo/demo.py --seed 3 --task sum     # another seed, another of the example tasks
+    python examples/demo/demo.py --seed 3 --task json     # another seed, another of the example tasks
 
 Everything goes through the public API. The server runs in a throw-away folder on a free port and is gone afterwards.
 """
@@ -159,7 +159,7 @@ def show_next_steps(data_dir: Path, api_key: str) -> None:
         soft_wrap=True,
     )
     console.print(
-        "Another task or seed:      .venv/bin/python examples/demo/demo.py --task sum --seed 2", soft_wrap=True
+        "Another task or seed:      .venv/bin/python examples/demo/demo.py --task json --seed 2", soft_wrap=True
     )
 
 
