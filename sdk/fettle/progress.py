@@ -53,8 +53,10 @@ class Progress:
         return replace(self, status=status, phase=phase, model=model or self.model)
 
     def with_event(self, data: Mapping[str, Any] | None) -> Progress:
-        """Fold in the `data` of a metrics event; values it leaves out stay as they were."""
+        """Fold in the `data` of a metrics event; what it leaves out stays as it was. Other events change nothing."""
         found = reading(data)
+        if not number_words(found):  # a verdict names a step too, and is no progress
+            return self
         known = {name: value for name, value in vars(found).items() if value is not None}
         curve = found.train_reward if found.train_reward is not None else found.train_loss
         rewards = self.rewards if curve is None else (*self.rewards, curve)
