@@ -87,6 +87,6 @@ def test_a_file_report_says_where_what_was_found_and_what_was_expected() -> None
     assert len(report.warnings) == 1
 
 
-def test_a_verdict_that_names_a_step_does_not_move_the_bar():
+def test_a_verdict_that_names_a_step_does_not_move_the_bar(shapes):
     progress = Progress("ftjob-1").with_event(shapes.step_data(9, 0.25, valid=0.5))
     assert progress.with_event({"step": 4, "verdict": "improved"}) == progress
