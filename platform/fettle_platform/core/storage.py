@@ -6,29 +6,9 @@ from functools import lru_cache
 
 from django.conf import settings
 
-from fettle_workers.store import (
-    Blob,
-    BlobCorrupt,
-    BlobExists,
-    BlobMissing,
-    BlobStore,
-    StoreError,
-    StoreUnavailable,
-    download,
-    open_store,
-)
+from fettle_workers.store import Blob, BlobMissing, BlobStore, StoreError, StoreUnavailable, open_store
 
-__all__ = [
-    "Blob",
-    "BlobCorrupt",
-    "BlobExists",
-    "BlobMissing",
-    "BlobStore",
-    "StoreError",
-    "StoreUnavailable",
-    "download",
-    "get_store",
-]
+__all__ = ["Blob", "BlobMissing", "BlobStore", "StoreError", "StoreUnavailable", "get_store"]
 
 
 def get_store() -> BlobStore:

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 GROUP = "fettle.commands"
-SERVER_VERBS = frozenset({"up", "serve", "worker", "tick", "infer", "demo"})
+SERVER_VERBS = frozenset({"up", "serve", "worker", "tick", "infer", "migrate"})
 
 
 @cache

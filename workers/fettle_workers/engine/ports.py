@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -75,8 +75,3 @@ class Control(Protocol):
     """Commands to the trainer, honoured at step boundaries."""
 
     def poll(self) -> Literal["pause", "cancel", "preempt"] | None: ...
-
-
-def emit_all(sink: EventSink, events: Iterable[Event]) -> None:
-    for event in events:
-        sink.emit(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -52,7 +53,8 @@ def main() -> None:
     server = _Server(config)
     if options.supervised:
         threading.Thread(target=_end_with_parent, args=(server,), daemon=True).start()
-    server.run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn repeats Ctrl-C once it has ended in order
+        server.run(sockets=[listener])
 
 
 def _options() -> argparse.Namespace:
