@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from fettle_graders.services import TokenUsage
 
 Flag = Literal[
     "formula_parse_error",
@@ -55,12 +59,29 @@ class FormulaError(GraderError, ArithmeticError):
 
 
 class GradeFailure(GraderError):
-    """One completion could not be graded. `flag` is the field of `GradeErrors` to raise; never a score of 0."""
+    """One completion could not be graded. `flag` is the field of `GradeErrors` to raise; never a score of 0.
 
-    def __init__(self, flag: Flag, message: str) -> None:
+    Args:
+        details: for the flag's `_details` or `_type` field, where the wire has one.
+        usage: tokens that a judge used before it failed, by model.
+        notes: as in `Grade.notes`.
+    """
+
+    def __init__(
+        self,
+        flag: Flag,
+        message: str,
+        *,
+        details: str | None = None,
+        usage: Mapping[str, TokenUsage] | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.flag: Flag = flag
         self.message = message
+        self.details = details
+        self.usage: Mapping[str, TokenUsage] = usage or {}
+        self.notes: Mapping[str, Any] = notes or {}
 
 
 class CompletionFault(GradeFailure):
@@ -69,3 +90,19 @@ class CompletionFault(GradeFailure):
     Unlike every other failure this is a grade: 0, with the flag raised. Masking such completions out of training would
     teach a model that answers in the wrong form nothing about the right one.
     """
+
+
+class SandboxFault(GraderError):
+    """The code sandbox did not do its part: nobody's grader or completion is to blame, and no grade comes of it.
+
+    `code` is `sandbox_unavailable` (no tier passed its self-test here) or `sandbox_failure` (one did, and workers do
+    not start any more). Unlike a `GradeFailure` it is raised through `grade`: an operator must act.
+    """
+
+    def __init__(self, code: Literal["sandbox_unavailable", "sandbox_failure"], message: str) -> None:
+        super().__init__(message)
+        self.code: Literal["sandbox_unavailable", "sandbox_failure"] = code
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[SandboxFault], tuple[str, str]]:
+        return type(self), (self.code, self.message)

@@ -1,4 +1,4 @@
-"""Grading: a definition becomes a `Grader`, and a grader gives each completion a `Grade`.
+"""The result of grading. `compile.compile_grader` turns a definition into a `Grader`, which gives each completion one.
 
 A grade without a score is a failure, never a zero: training masks that completion out. Only the public wire shows a
 reward of 0 beside the raised flags (`run_response`). A completion that is not the JSON its grader reads is another
@@ -9,27 +9,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import reduce
-from operator import or_
 from typing import Any, Protocol
 
-from fettle_graders.errors import CompletionFault, Flag, FormulaError, GradeFailure, UnsupportedGraderError
-from fettle_graders.formula import parse_formula
-from fettle_graders.math_process import shared_math_score
+from fettle_graders.errors import CompletionFault, Flag, GradeFailure, SandboxFault
+from fettle_graders.kinds import GraderSpec
 from fettle_graders.sample import Sample
-from fettle_graders.spec import (
-    GraderSpec,
-    MathSpec,
-    MultiSpec,
-    StringCheckSpec,
-    TextSimilaritySpec,
-    unsupported,
-)
-from fettle_graders.string_check import check_string
-from fettle_graders.template import parse_template
-from fettle_graders.text_similarity import text_similarity
+from fettle_graders.services import TokenUsage
 
 
 @dataclass(frozen=True)
@@ -56,9 +43,11 @@ class GradeErrors:
     model_grader_parse_error: bool = False
 
     @classmethod
-    def of(cls, flag: Flag) -> GradeErrors:
-        """One flag set."""
+    def of(cls, flag: Flag, details: str | None = None) -> GradeErrors:
+        """One flag set, with its `_details` or `_type` where the wire has such a field beside it."""
         values: dict[str, Any] = {flag: True}  # the fields have two types
+        beside = (f"{flag}_details", f"{flag}_type")
+        values |= {entry.name: details for entry in fields(cls) if entry.name in beside}
         return cls(**values)
 
     def raised(self) -> tuple[str, ...]:
@@ -67,6 +56,22 @@ class GradeErrors:
 
     def __or__(self, other: GradeErrors) -> GradeErrors:
         return GradeErrors(**{name: value or getattr(other, name) for name, value in asdict(self).items()})
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What a group's vote says of one completion.
+
+    Attributes:
+        share: completions of the group that agree with its vote, from 0 to 1.
+        winner_is_right, is_right: whether the vote, and this completion, are right; None on a row without a label.
+        trains: False for a completion that voted only.
+    """
+
+    share: float
+    winner_is_right: bool | None = None
+    is_right: bool | None = None
+    trains: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,12 @@ class Grade:
         sub_scores: of a multi grader, by name; None for the failed ones. A grader that fails but is not used by the
             formula does not fail the grade.
         sub_errors: of a multi grader, by name.
-        message: what failed, in words, with the template or the grader it failed in.
+        message: what failed, in words, with the template or the grader it failed in; beside a score, why it is this
+            one, where the kind can say.
+        outcome: the true outcome, of a multi grader with an outcome gate.
+        usage: tokens that judges used, by model; also those of a grade that failed.
+        vote: of a kind whose completions vote.
+        notes: what a kind has to say beside the wire's fields, a JSON object: the sandbox's tier, what was printed.
     """
 
     score: float | None
@@ -89,6 +99,10 @@ class Grade:
     execution_time_s: float = 0.0
     message: str | None = None
     sub_execution_times_s: Mapping[str, float] = field(default_factory=dict)
+    usage: Mapping[str, TokenUsage] = field(default_factory=dict)
+    outcome: float | None = None
+    vote: Vote | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Grader(Protocol):
@@ -98,86 +112,43 @@ class Grader(Protocol):
     def spec(self) -> GraderSpec: ...
 
     def grade(self, item: Mapping[str, Any], sample: Sample) -> Grade:
-        """Grade one completion of one dataset row. Never raises for what row and completion hold."""
+        """Grade one completion of one dataset row. Never raises for what row and completion hold.
+
+        Raises:
+            SandboxFault: code cannot be run here now.
+        """
+        ...
+
+    def grade_group(self, item: Mapping[str, Any], samples: Sequence[Sample]) -> list[Grade]:
+        """Grade all completions of one row, in order. For kinds that compare them with each other, the one way."""
         ...
 
 
-TextScore = Callable[[str, str], float]
-"""(input, reference), both filled in, to a score. Raises GradeFailure."""
+@dataclass(frozen=True)
+class Scored:
+    """What a kind that grades completions one by one makes of one.
 
-
-def compile_grader(spec: GraderSpec, *, math_score: TextScore = shared_math_score) -> Grader:
-    """Make a grader ready to grade.
-
-    Args:
-        math_score: compares mathematical answers, in bounded time; `MathPool.score` of a pool of your own, or by
-            default that of the process's shared pool of one child.
-
-    Raises:
-        UnsupportedGraderError: this installation cannot run it, see `unsupported`.
+    Attributes:
+        usage: the tokens its judge used for it.
+        message: why it is this score, where the kind can say.
     """
-    reason = unsupported(spec)
-    if reason is not None:
-        raise UnsupportedGraderError(reason)
-    if isinstance(spec, MultiSpec):
-        graders = {name: compile_grader(grader, math_score=math_score) for name, grader in spec.graders.items()}
-        return _Multi(spec, graders)
-    return _TextPair(spec, _text_score(spec, math_score))
+
+    score: float
+    usage: Mapping[str, TokenUsage] = field(default_factory=dict)
+    message: str | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _text_score(spec: GraderSpec, math_score: TextScore) -> TextScore:
-    match spec:
-        case StringCheckSpec(operation=operation):
-            return lambda text, reference: check_string(text, reference, operation)
-        case TextSimilaritySpec(evaluation_metric=metric):
-            return lambda text, reference: text_similarity(text, reference, metric)
-        case MathSpec():
-            return math_score
-        case _:
-            raise UnsupportedGraderError(f"no grader for the type {spec.type}")
+ScoreOne = Callable[[Mapping[str, Any], Sample], Scored]
+"""(row, completion) to its score. Raises GradeFailure."""
 
 
-class _TextPair:
-    """A kind that compares two filled-in templates."""
+class SingleGrader:
+    """A kind that grades completions one by one: times it, and turns whatever is raised into a grade."""
 
-    def __init__(self, spec: Any, score: TextScore) -> None:  # any spec with the fields input and reference
+    def __init__(self, spec: GraderSpec, score: ScoreOne) -> None:
         self._spec = spec
-        self._input = parse_template(spec.input)
-        self._reference = parse_template(spec.reference)
         self._score = score
-
-    @property
-    def spec(self) -> GraderSpec:
-        spec: GraderSpec = self._spec
-        return spec
-
-    def grade(self, item: Mapping[str, Any], sample: Sample) -> Grade:
-        start = time.perf_counter()
-        try:
-            score = self._score(self._input.render(item, sample), self._reference.render(item, sample))
-            errors, message = GradeErrors(), None
-        except CompletionFault as fault:
-            score, errors, message = 0.0, GradeErrors.of(fault.flag), None
-        except GradeFailure as failure:
-            score, errors, message = math.nan, GradeErrors.of(failure.flag), failure.message
-        except Exception as error:  # one completion's failure never stops its group; it is recorded and counted
-            score, errors = math.nan, GradeErrors.of("other_error")
-            message = f"{type(error).__name__}: {error}"[:500]
-        if message is None and not math.isfinite(score):
-            errors, message = GradeErrors.of("other_error"), f"the score {score} is not a finite number"
-        return Grade(
-            score=None if message is not None else score,
-            errors=errors,
-            execution_time_s=time.perf_counter() - start,
-            message=message,
-        )
-
-
-class _Multi:
-    def __init__(self, spec: MultiSpec, graders: Mapping[str, Grader]) -> None:
-        self._spec = spec
-        self._graders = graders
-        self._formula = parse_formula(spec.calculate_output)
 
     @property
     def spec(self) -> GraderSpec:
@@ -185,29 +156,36 @@ class _Multi:
 
     def grade(self, item: Mapping[str, Any], sample: Sample) -> Grade:
         start = time.perf_counter()
-        grades = {name: grader.grade(item, sample) for name, grader in self._graders.items()}
-        score, errors, message = self._combine(grades)
+        usage: Mapping[str, TokenUsage] = {}
+        notes: Mapping[str, Any] = {}
+        message = None
+        try:
+            scored = self._score(item, sample)
+            score, usage, notes, message = scored.score, scored.usage, scored.notes, scored.message
+            errors = GradeErrors()
+            if not math.isfinite(score):
+                errors, message = GradeErrors.of("other_error"), f"the score {score} is not a finite number"
+        except CompletionFault as fault:
+            score, errors, message = 0.0, GradeErrors.of(fault.flag), fault.message
+        except GradeFailure as failure:
+            score, usage, notes = math.nan, failure.usage, failure.notes
+            errors, message = GradeErrors.of(failure.flag, failure.details), failure.message
+        except SandboxFault:
+            raise
+        except Exception as error:  # one completion's failure never stops its group; it is recorded and counted
+            score, errors = math.nan, GradeErrors.of("other_error")
+            message = f"{type(error).__name__}: {error}"[:500]
         return Grade(
-            score=score,
+            score=score if math.isfinite(score) else None,
             errors=errors,
-            sub_scores={name: grade.score for name, grade in grades.items()},
-            sub_errors={name: grade.errors for name, grade in grades.items()},
             execution_time_s=time.perf_counter() - start,
             message=message,
-            sub_execution_times_s={name: grade.execution_time_s for name, grade in grades.items()},
+            usage=usage,
+            notes=notes,
         )
 
-    def _combine(self, grades: Mapping[str, Grade]) -> tuple[float | None, GradeErrors, str | None]:
-        used = {name: grade for name, grade in grades.items() if name in self._formula.variables}
-        errors = reduce(or_, (grade.errors for grade in used.values()), GradeErrors())
-        failed = {name: grade for name, grade in used.items() if grade.score is None}
-        if failed:
-            return None, errors, "; ".join(f"grader {name!r}: {grade.message}" for name, grade in failed.items())
-        try:
-            values = {name: grade.score for name, grade in used.items() if grade.score is not None}
-            return self._formula.evaluate(values), errors, None
-        except FormulaError as error:
-            return None, errors | GradeErrors.of("formula_parse_error"), f"calculate_output: {error}"
+    def grade_group(self, item: Mapping[str, Any], samples: Sequence[Sample]) -> list[Grade]:
+        return [self.grade(item, sample) for sample in samples]
 
 
 def run_response(spec: GraderSpec, grade: Grade) -> dict[str, Any]:
@@ -223,7 +201,8 @@ def run_response(spec: GraderSpec, grade: Grade) -> dict[str, Any]:
             "execution_time": grade.execution_time_s,
             "scores": scores,
             "sampled_model_name": None,
-            "token_usage": None,
+            "token_usage": sum(usage.total_tokens for usage in grade.usage.values()) if grade.usage else None,
         },
-        "model_grader_token_usage_per_model": {},
+        "fettle": {"message": grade.message} | ({"notes": dict(grade.notes)} if grade.notes else {}),
+        "model_grader_token_usage_per_model": {model: usage.model_dump() for model, usage in grade.usage.items()},
     }

@@ -14,11 +14,12 @@ from typing import Any
 
 from math_verify import parse, verify
 
+from fettle_graders.boxed import last_box
+
 MAX_PROSE_CHARS = 4_000
 MAX_ANSWER_CHARS = 2_000
 MAX_DEPTH = 30
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_BRACE = re.compile(r"\\[{}\\]|(?P<box>\\(?:boxed|fbox)\s*)?\{|\}")
 _DELIMITED = re.compile(r"\$|\\\(|\\\[|\\begin\{")
 _SENTENCE = re.compile(r"(?<!\\)\b[A-Za-z]{2,}\s+[A-Za-z]{2,}|[.:!?]\s*$|####|\n|(?i:answer)")
 _WORDS = re.compile(r"(?=.*[A-Za-z]{4}|(?i:yes|no|odd|all)$)[A-Za-z][A-Za-z \-']*")
@@ -43,20 +44,6 @@ def same_answer(text: str, reference: str) -> bool:
     if not expected:
         raise NoReferenceError
     return any(_equal(gold, answer) for gold, answer in product(expected, _parsed(text)))
-
-
-def last_box(text: str) -> str | None:
-    r"""The content of the last `\boxed{}` or `\fbox{}` that is closed; of nested ones, the outer."""
-    opened: list[int | None] = []  # for each open brace: where the content of its box begins, None for other braces
-    content = None
-    for token in _BRACE.finditer(text):
-        if token.group()[0] == "\\" and not token["box"]:
-            continue  # an escaped brace, or a line break
-        if token.group() != "}":
-            opened.append(token.end() if token["box"] else None)
-        elif opened and (start := opened.pop()) is not None:
-            content = text[start : token.start()].strip()
-    return content
 
 
 def _parsed(text: str) -> list[Any]:  # sympy objects and strings

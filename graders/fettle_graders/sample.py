@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,15 +44,30 @@ class Sample:
             CompletionFault: `sample_parse_error`, the text is not JSON (RFC 8259: no NaN, no Infinity), or holds a
                 number or a nesting that Python cannot hold.
         """
-        if self.output_json is not UNSET:
-            return self.output_json
-        try:
-            return json.loads(self.output_text, parse_constant=_refuse_constant, parse_float=_finite_float)
-        except (ValueError, RecursionError) as error:
-            start = self.output_text[:60]
-            raise CompletionFault(
-                "sample_parse_error", f"sample.output_json: the output {start!r} is not valid JSON: {error}"
-            ) from error
+        return parse_json(self.output_text) if self.output_json is UNSET else self.output_json
+
+    def to_json(self) -> dict[str, Any]:
+        """The completion as code outside sees it; `output_json` only where the answer is JSON."""
+        data: dict[str, Any] = {"output_text": self.output_text, "output_tools": self.output_tools or []}
+        if self.output_reasoning is not None:
+            data["output_reasoning"] = self.output_reasoning
+        if self.choices is not None:
+            data["choices"] = self.choices
+        with suppress(CompletionFault):
+            data["output_json"] = self.parsed_json()
+        return data
+
+
+def parse_json(text: str) -> Any:
+    """A completion's text as a JSON value.
+
+    Raises:
+        CompletionFault: `sample_parse_error`, as `Sample.parsed_json`.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float)
+    except (ValueError, RecursionError) as error:
+        raise CompletionFault("sample_parse_error", f"the output {text[:60]!r} is not valid JSON: {error}") from error
 
 
 def _refuse_constant(text: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,46 +17,61 @@ from pydantic import TypeAdapter, ValidationError
 from fettle_graders.errors import GradeFailure, GraderSpecError
 from fettle_graders.kinds import (
     EndpointSpec,
+    FormatSpec,
     GraderSpec,
+    JsonSchemaSpec,
     LabelModelSpec,
+    MajoritySpec,
     MathSpec,
     MultiSpec,
+    ProcessSpec,
     PythonSpec,
+    RegexSpec,
+    RewardModelSpec,
     ScoreModelSpec,
     SingleGraderSpec,
     StringCheckSpec,
     TextSimilaritySpec,
 )
 from fettle_graders.sample import Sample
+from fettle_graders.services import Service
 from fettle_graders.template import Template, parse_template, resolve
 
 __all__ = [
     "GRADER_TYPES",
     "EndpointSpec",
+    "FormatSpec",
     "GraderSpec",
     "GraderSpecError",
+    "JsonSchemaSpec",
     "LabelModelSpec",
+    "MajoritySpec",
     "MathSpec",
     "MultiSpec",
+    "ProcessSpec",
     "PythonSpec",
+    "RegexSpec",
+    "RewardModelSpec",
     "ScoreModelSpec",
     "StringCheckSpec",
     "TextSimilaritySpec",
     "item_paths",
     "masked",
     "missing_item_paths",
+    "needed_service",
+    "needs_group",
     "parse_grader",
     "templates",
     "unsupported",
 ]
 
 MASK = "*" * 10
-GRADER_TYPES = ("string_check", "text_similarity", "math", "python", "score_model", "label_model", "endpoint", "multi")
 _SPEC: TypeAdapter[GraderSpec] = TypeAdapter(GraderSpec)
 _FIELDS = {
     get_args(model.model_fields["type"].annotation)[0]: tuple(model.model_fields)
     for model in (*get_args(get_args(SingleGraderSpec)[0]), MultiSpec)
 }
+GRADER_TYPES = tuple(_FIELDS)
 
 
 def parse_grader(data: Any) -> GraderSpec:
@@ -83,25 +98,51 @@ def masked(spec: GraderSpec) -> dict[str, Any]:
     return echo
 
 
-def unsupported(spec: GraderSpec) -> str | None:
-    """Why this installation cannot run the grader and what to use instead; None when it can."""
+def unsupported(spec: GraderSpec, available: Collection[str]) -> str | None:
+    """Why the grader cannot run where only these services are (`Services.available`), and what to use instead."""
     if isinstance(spec, MultiSpec):
-        reasons = ((name, unsupported(grader)) for name, grader in spec.graders.items())
+        reasons = ((name, unsupported(grader, available)) for name, grader in spec.graders.items())
         return next((f"grader {name!r}: {reason}" for name, reason in reasons if reason), None)
-    if isinstance(spec, TextSimilaritySpec) and spec.evaluation_metric == "cosine":
-        return (
-            "text_similarity with the metric cosine needs an embedding model, which this installation does not have; "
-            "use fuzzy_match, meteor or rouge_l"
-        )
-    return _UNSUPPORTED.get(spec.type)
+    service = needed_service(spec)
+    return None if service is None or service in available else _MISSING[service].format(type=spec.type)
 
 
+def needs_group(spec: GraderSpec) -> bool:
+    """Whether it compares the completions of a row with each other, so that one alone cannot be graded."""
+    graders = spec.graders.values() if isinstance(spec, MultiSpec) else (spec,)
+    return any(isinstance(grader, MajoritySpec) for grader in graders)
+
+
+def needed_service(spec: GraderSpec) -> Service | None:
+    """What a grader that is no multi needs from outside."""
+    if isinstance(spec, TextSimilaritySpec):
+        return "embedder" if spec.evaluation_metric == "cosine" else None
+    return _NEEDS.get(spec.type)
+
+
+_NEEDS: dict[str, Service] = {
+    "python": "sandbox",
+    "code": "sandbox",
+    "score_model": "judge",
+    "label_model": "judge",
+    "endpoint": "http",
+    "reward_model": "scorer",
+    "process": "scorer",
+}
 _INSTEAD = "use string_check, text_similarity, math, or multi over these"
-_UNSUPPORTED = {
-    "python": f"python graders need the code sandbox, which this installation does not have; {_INSTEAD}",
-    "score_model": f"score_model graders need a judge model, which this installation does not have; {_INSTEAD}",
-    "label_model": f"label_model graders need a judge model, which this installation does not have; {_INSTEAD}",
-    "endpoint": f"endpoint graders need outgoing calls, which this installation does not make; {_INSTEAD}",
+_MISSING: dict[Service, str] = {
+    "sandbox": f"{{type}} graders need the code sandbox, which this installation does not have; {_INSTEAD}",
+    "judge": f"{{type}} graders need a judge model, which this installation does not have; {_INSTEAD}",
+    "http": f"{{type}} graders need outgoing calls, which this installation does not make; {_INSTEAD}",
+    "embedder": (
+        "text_similarity with the metric cosine needs an embedding model, which runs on a worker only and is not "
+        "everywhere (pip install 'fettle-server[embeddings]'); where there is one, try it in a preflight, else use "
+        "fuzzy_match, meteor or rouge_l"
+    ),
+    "scorer": (
+        "{type} graders need a reward model, which runs on a worker only and has to be in the operator's catalogue "
+        f"([reward_models] of models.toml); where there is one, try it in a preflight, else {_INSTEAD}"
+    ),
 }
 
 

@@ -58,13 +58,19 @@ class Template:
             CompletionFault: `sample_parse_error` for `sample.output_json` of a text that is not JSON,
                 `invalid_variable_error` for a path that is not in the completion.
         """
-        texts = [part if isinstance(part, str) else _to_text(part, resolve(part, item, sample)) for part in self.parts]
+        return "".join(self.fill(item, sample))
+
+    def fill(self, item: Mapping[str, Any], sample: Sample) -> tuple[str, ...]:
+        """The text of each of `parts`. Raises as `render` does."""
+        texts = tuple(
+            part if isinstance(part, str) else _to_text(part, resolve(part, item, sample)) for part in self.parts
+        )
         num_chars = sum(map(len, texts))
         if num_chars > MAX_RENDERED_CHARS:
             raise GradeFailure(
                 "other_error", f"the filled-in template has {num_chars} characters; at most {MAX_RENDERED_CHARS}"
             )
-        return "".join(texts)
+        return texts
 
 
 @lru_cache(maxsize=1024)

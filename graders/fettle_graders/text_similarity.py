@@ -10,6 +10,7 @@ score 1 and different ones 0. The libraries answer 0 there, even for a perfect c
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from rapidfuzz.distance import LCSseq
 from rouge_score.rouge_scorer import RougeScorer
 
 from fettle_graders.errors import GradeFailure
+from fettle_graders.services import Embedder, TextScore
 
 MAX_CHARS = 200_000
 _MAX_STEMMED_CHARS = 40
@@ -43,6 +45,20 @@ def text_similarity(text: str, reference: str, metric: str) -> float:
     if longest > MAX_CHARS:
         raise GradeFailure("other_error", f"{metric} compares texts of at most {MAX_CHARS} characters; got {longest}")
     return min(1.0, max(0.0, METRICS[metric](text, reference)))
+
+
+def cosine(embedder: Embedder) -> TextScore:
+    """Cosine of the angle between the texts' embeddings; texts that point away from each other score 0, not less."""
+
+    def score(text: str, reference: str) -> float:
+        if not text.strip() or not reference.strip():
+            return _exact(text, reference)
+        first, second = embedder.embed([text, reference])
+        lengths = math.hypot(*first) * math.hypot(*second)
+        similarity = sum(a * b for a, b in zip(first, second, strict=True)) / lengths if lengths else 0.0
+        return min(1.0, max(0.0, similarity))
+
+    return score
 
 
 def fuzzy_match(text: str, reference: str) -> float:
