@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from fettle_graders.grade import Grade, compile_grader
+from fettle_graders.compile import compile_grader
+from fettle_graders.grade import Grade
 from fettle_graders.math_process import MathPool
 from fettle_graders.sample import Sample
+from fettle_graders.sandbox.pool import shared_sandbox
+from fettle_graders.sandbox.tenant import CodeSandbox
+from fettle_graders.services import Services
 from fettle_graders.spec import parse_grader
 
 # A busy machine is no failure, and the same examples every time leave no surprises to somebody else's change.
@@ -27,7 +31,9 @@ def grade(math_pool: MathPool):
     """Parse, compile and grade in one go."""
 
     def grade_(spec: dict[str, Any], item: dict[str, Any], text: str, **fields: Any) -> Grade:
-        grader = compile_grader(parse_grader(spec), math_score=math_pool.score)
+        grader = compile_grader(
+            parse_grader(spec), Services(math=math_pool.score, sandbox=CodeSandbox(shared_sandbox()))
+        )
         return grader.grade(item, Sample(text, **fields))
 
     return grade_

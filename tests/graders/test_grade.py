@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fettle_graders.compile import compile_grader
 from fettle_graders.errors import GradeFailure, UnsupportedGraderError
-from fettle_graders.grade import Grade, GradeErrors, compile_grader, run_response
+from fettle_graders.grade import Grade, GradeErrors, Scored, SingleGrader, run_response
+from fettle_graders.multi import MultiGrader
 from fettle_graders.sample import Sample
+from fettle_graders.services import Services, TokenUsage
 from fettle_graders.spec import parse_grader
 
 EQ = {"type": "string_check", "input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "eq"}
@@ -40,6 +43,21 @@ def test_multi_combines_by_its_formula(grade) -> None:
     assert result.score == pytest.approx(6 / 13)
     assert result.sub_scores == {"ok": 0.0, "near": pytest.approx(8 / 13)}
     assert set(result.sub_execution_times_s) == {"ok", "near"}
+
+
+def test_a_multi_grader_carries_its_true_outcome_and_cannot_grade_without_it(grade) -> None:
+    """The formula reads `near` only; `ok` is what happened. fuzzy "kitten"/"sitting": 8/13."""
+    gated = {**multi("near", ok=EQ, near=NEAR), "outcome": "ok"}
+    wrong, right = grade(gated, {"answer": "sitting"}, "kitten"), grade(gated, {"answer": "sitting"}, "sitting")
+    assert (wrong.score, wrong.outcome) == (pytest.approx(8 / 13), 0.0)
+    assert (right.score, right.outcome) == (1.0, 1.0)
+    assert grade(multi("near", near=NEAR), {"answer": "4"}, "4").outcome is None
+    lost = grade(
+        {**multi("near", ok=JSON_EQ | {"reference": "{{item.lost}}"}, near=NEAR), "outcome": "ok"},
+        {"answer": "4"},
+        '{"answer": "4"}',
+    )
+    assert (lost.score, lost.outcome, lost.errors.raised()) == (None, None, ("invalid_variable_error",))
 
 
 def test_multi_over_math(grade) -> None:
@@ -77,6 +95,7 @@ def test_an_answer_in_the_wrong_form_is_graded_zero_with_its_flag(grade, text: s
     result = grade(JSON_EQ, {"answer": "4"}, text)
     assert result.score == 0.0
     assert result.errors.raised() == (flag,)
+    assert result.message
     inside = grade(multi("1 + ok", ok=JSON_EQ), {"answer": "4"}, text)
     assert (inside.score, inside.errors.raised()) == (1.0, (flag,))
 
@@ -98,7 +117,7 @@ def test_multi_fails_with_the_flags_of_what_its_formula_uses(grade) -> None:
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_that_are_not_finite_never_leave(score: float) -> None:
     spec = parse_grader({"type": "math", "reference": "1"})
-    result = compile_grader(spec, math_score=lambda text, reference: score).grade({}, Sample(""))
+    result = compile_grader(spec, Services(math=lambda text, reference: score)).grade({}, Sample(""))
     assert result.score is None
     assert result.errors.raised() == ("other_error",)
 
@@ -107,7 +126,9 @@ def test_an_unforeseen_exception_fails_one_grade_only() -> None:
     def broken(text: str, reference: str) -> float:
         raise KeyError("bug")
 
-    result = compile_grader(parse_grader({"type": "math", "reference": "1"}), math_score=broken).grade({}, Sample(""))
+    result = compile_grader(parse_grader({"type": "math", "reference": "1"}), Services(math=broken)).grade(
+        {}, Sample("")
+    )
     assert (result.score, result.errors.raised()) == (None, ("other_error",))
     assert result.message == "KeyError: 'bug'"
 
@@ -116,7 +137,7 @@ def test_a_time_out_raises_its_flag() -> None:
     def slow(text: str, reference: str) -> float:
         raise GradeFailure("unresponsive_reward_error", "slow")
 
-    result = compile_grader(parse_grader({"type": "math", "reference": "1"}), math_score=slow).grade({}, Sample(""))
+    result = compile_grader(parse_grader({"type": "math", "reference": "1"}), Services(math=slow)).grade({}, Sample(""))
     assert (result.score, result.errors.raised()) == (None, ("unresponsive_reward_error",))
 
 
@@ -162,6 +183,36 @@ def test_errors_add_up() -> None:
     assert both.python_grader_server_error_type is None
 
 
+def test_the_tokens_of_judges_add_up_by_model_also_where_one_failed() -> None:
+    """a: 10 + 2 tokens read; b: 5, of a grade that failed."""
+
+    def used(model: str, tokens: int, *, fails: bool = False) -> SingleGrader:
+        usage = {model: TokenUsage(prompt_tokens=tokens, total_tokens=tokens)}
+
+        def score(item: Any, sample: Sample) -> Scored:
+            if fails:
+                raise GradeFailure("model_grader_server_error", "away", details="HTTP 503", usage=usage)
+            return Scored(1.0, usage)
+
+        return SingleGrader(parse_grader(EQ), score)
+
+    spec = parse_grader(multi("x + y + z", x=EQ, y=EQ, z=EQ))
+    result = MultiGrader(spec, {"x": used("a", 10), "y": used("b", 5, fails=True), "z": used("a", 2)}).grade(
+        {}, Sample("")
+    )
+    assert result.score is None
+    assert result.errors.model_grader_server_error_details == "HTTP 503"
+    response = run_response(spec, result)
+    assert response["model_grader_token_usage_per_model"]["a"] == {
+        "prompt_tokens": 12,
+        "completion_tokens": 0,
+        "total_tokens": 12,
+        "cached_tokens": 0,
+    }
+    assert response["model_grader_token_usage_per_model"]["b"]["total_tokens"] == 5
+    assert response["metadata"]["token_usage"] == 17
+
+
 def test_the_run_response_of_a_multi_grader(grade) -> None:
     spec = {**multi("0.5 * ok + 0.5 * near", ok=EQ, near=NEAR), "name": "both"}
     response = run_response(parse_grader(spec), grade(spec, {"answer": "4"}, "4"))
@@ -193,6 +244,7 @@ def test_the_run_response_of_a_multi_grader(grade) -> None:
             "token_usage": None,
         },
         "model_grader_token_usage_per_model": {},
+        "fettle": {"message": None},
     }
 
 
@@ -219,4 +271,4 @@ def test_no_row_and_no_completion_stops_a_grader(text: str, answer: Any) -> None
     spec = parse_grader(multi("ok + near / 2 + json", ok=EQ, near=NEAR, json=JSON_EQ))
     result = compile_grader(spec).grade({"answer": answer}, Sample(text))
     assert result.score is None or set(result.errors.raised()) <= {"sample_parse_error", "invalid_variable_error"}
-    assert (result.score is None) == (result.message is not None)
+    assert result.score is not None or result.message is not None

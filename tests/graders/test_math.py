@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from fettle_graders.boxed import last_box
 from fettle_graders.errors import GradeFailure, GraderError
-from fettle_graders.math_answers import last_box
 from fettle_graders.math_process import MathPool, shared_math_score
 
 # Exact arithmetic on a number of more digits than there are atoms; it holds the interpreter's lock for good.

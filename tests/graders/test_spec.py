@@ -217,15 +217,15 @@ def test_the_singular_of_max_completions_tokens_is_accepted() -> None:
     ],
 )
 def test_what_cannot_run_says_why_and_what_to_use(data: dict[str, Any], words: str) -> None:
-    reason = unsupported(parse_grader(data))
+    reason = unsupported(parse_grader(data), ())
     assert reason is not None
     assert words in reason
     assert "use " in reason
 
 
 def test_what_can_run_has_no_reason() -> None:
-    assert unsupported(parse_grader(CHECK)) is None
-    assert unsupported(parse_grader(multi({"ok": CHECK}))) is None
+    assert unsupported(parse_grader(CHECK), ()) is None
+    assert unsupported(parse_grader(multi({"ok": CHECK})), ()) is None
 
 
 def test_item_paths_are_sorted_and_each_once() -> None:
