@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from fettle_workers.contract.spec import Frozen
+from fettle_workers.contract.frozen import Frozen
+from fettle_workers.contract.preflight import PreflightReport, Step0Settings
 
 
 class GraderMetrics(Frozen):
@@ -49,6 +50,14 @@ class StepMetrics(Frozen):
     reasoning_tokens_mean: float | None = None
     truncated_share: float | None = None
     informative_group_share: float | None = None
+    masked_share: float | None = Field(default=None, description="of tokens, left out: sampler and learner disagree")
+    mismatch_kl_nats: float | None = Field(default=None, description="k3 of sampler against learner, per token")
+    repeated_share: float | None = Field(default=None, description="of 4-grams seen before in their completion")
+    entropy_coef: float | None = None
+    kl_coef: float | None = None
+    length_coef: float | None = None
+    majority_share: float | None = Field(default=None, description="of completions, agree with their group's vote")
+    canary_accuracy: float | None = Field(default=None, description="of votes on labelled rows, right")
     unresponsive_share: float | None = None
     num_completions: int | None = None
     num_failed_grades: int | None = None
@@ -122,8 +131,35 @@ class Example(Frozen):
     after_reward: float | None
 
 
+class CandidateScores(Frozen):
+    """A finalist as the rule saw it."""
+
+    step: int
+    kl_nats: float
+    illness: str | None = Field(default=None, description="why it cannot be delivered, whatever it scored")
+    item_means: tuple[float | None, ...] = Field(description="per row of `rows`, None where every grade failed")
+
+
+class ScoreTable(Frozen):
+    """All that the choice and the verdict were computed from: `fettle_workers.engine.verdict` does it again.
+
+    method: `fresh_rows`: the gain is measured on rows that played no part in choosing. `corrected`: on the rows that
+    the choice was made on, without the advantage of being chosen. `fresh_answers`: on those rows with new answers,
+    which is no ground for a claim.
+    """
+
+    method: Literal["fresh_rows", "corrected", "fresh_answers"]
+    rows: tuple[int, ...] = Field(description="numbers, in their file, of the rows that checkpoints were chosen on")
+    report_rows: tuple[int, ...] = ()
+    kl_budget_nats: float | None = Field(description="None: there is no budget")
+    seed: int = Field(description="of the resampling")
+    candidates: tuple[CandidateScores, ...]
+    base_report: tuple[float | None, ...] = Field(default=(), description="step 0 on the report rows")
+    chosen_report: tuple[float | None, ...] = Field(default=(), description="the rule's choice on the report rows")
+
+
 class Selection(Frozen):
-    """Which checkpoint is delivered and why. Source: engine's `select.py`."""
+    """Which checkpoint is delivered and why. Source: engine's `verdict.py`."""
 
     verdict: Literal["improved", "no_measurable_gain"]
     chosen_step: int
@@ -142,6 +178,7 @@ class Selection(Frozen):
     kl_nats: float
     candidates: tuple[Candidate, ...]
     examples: tuple[Example, ...] = ()
+    table: ScoreTable | None = None
 
 
 class Started(Frozen):
@@ -155,7 +192,9 @@ class Message(Frozen):
     type: Literal["message"] = "message"
     level: Literal["info", "warn", "error"] = "info"
     message: str
-    code: str | None = None
+    code: str | None = Field(default=None, description="what happened, for programs; the engine's are in training.md")
+    step: int | None = Field(default=None, description="the training step it is about")
+    values: dict[str, float] = Field(default_factory=dict, description="the numbers behind it, all finite")
 
 
 class StepDone(Frozen):
@@ -203,6 +242,14 @@ class Finished(Frozen):
     reason: str = Field(description="why training ended: all steps done, early stop, ...")
 
 
+class Preflighted(Frozen):
+    """A preflight has ended. `step0` None: its held-out answers cannot stand in for a job's first evaluation."""
+
+    type: Literal["preflighted"] = "preflighted"
+    report: PreflightReport
+    step0: Step0Settings | None
+
+
 class Failed(Frozen):
     type: Literal["failed"] = "failed"
     code: str = Field(description="one of the published job error codes")
@@ -219,7 +266,16 @@ class Stopped(Frozen):
 
 
 Event = Annotated[
-    Started | Message | StepDone | EvaluationDone | CheckpointCommitted | RolloutsStored | Finished | Failed | Stopped,
+    Started
+    | Message
+    | StepDone
+    | EvaluationDone
+    | CheckpointCommitted
+    | RolloutsStored
+    | Finished
+    | Preflighted
+    | Failed
+    | Stopped,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
@@ -228,7 +284,10 @@ JOB_ERROR_CODES = (
     "invalid_training_file",
     "invalid_validation_file",
     "invalid_grader",
+    "invalid_hyperparameters",
     "grader_error_rate_exceeded",
+    "sandbox_unavailable",
+    "sandbox_failure",
     "no_learning_signal",
     "out_of_memory",
     "worker_lost",

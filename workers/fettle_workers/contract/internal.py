@@ -10,10 +10,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from fettle_graders.services import JudgeAnswer, JudgeRequest
 from fettle_workers.contract.events import CheckpointManifest, Event
-from fettle_workers.contract.spec import Frozen, TrainSpec
+from fettle_workers.contract.frozen import Frozen
+from fettle_workers.contract.spec import TrainSpec
 
-Desired = Literal["run", "pause", "cancel"]
+Desired = Literal["run", "pause", "cancel", "finish"]
 
 
 class ClaimRequest(Frozen):
@@ -34,7 +36,23 @@ class ClaimResponse(Frozen):
     attempt: int
     token: str
     lease_s: float
+    judge_token: str = Field(description="for `judge` calls of this attempt, which the trainer itself makes")
     resume: ResumePoint | None = None
+
+
+class JudgeCall(Frozen):
+    """A trainer's question to a judge model. Its token is the claim's `judge_token`, which is good for nothing else."""
+
+    attempt: int
+    request: JudgeRequest
+
+
+class JudgeReply(Frozen):
+    """The judge's answer, or why there is none; retries towards the judge were made."""
+
+    answer: JudgeAnswer | None = None
+    failure: str | None = Field(default=None, description="in words, for `model_grader_server_error`")
+    details: str | None = None
 
 
 class HeartbeatRequest(Frozen):
@@ -65,13 +83,26 @@ class ReleaseRequest(Frozen):
     step: int | None = None
 
 
+class JudgeAccess(Frozen):
+    """Where a trainer asks judges."""
+
+    control_plane_url: str
+    attempt: int
+    token: str
+
+
 class RunnerInput(Frozen):
     """First line on a trainer's standard input. Later lines are `Command`s."""
 
     spec: TrainSpec
     work_dir: str
     resume_from: str | None = Field(default=None, description="checkpoint folder relative to the work folder")
+    judge: JudgeAccess | None = None
+    egress_allow: tuple[str, ...] = Field(default=(), description="networks graders may call that are not public")
+    sandbox_min_tier: Literal["namespaces", "lockdown"] = Field(
+        default="lockdown", description="the weakest sandbox that may run graders' code"
+    )
 
 
 class Command(Frozen):
-    command: Literal["pause", "cancel", "preempt"]
+    command: Literal["pause", "cancel", "preempt", "finish"]

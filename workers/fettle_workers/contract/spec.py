@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fettle_graders.spec import GraderSpec
+from fettle_workers.contract.frozen import Frozen
+from fettle_workers.contract.preflight import PreflightSettings, Step0Ref
 
 Auto = Literal["auto"]
-
-
-class Frozen(BaseModel):
-    """Base of every contract model: immutable, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ReinforcementHyperparameters(Frozen):
@@ -23,7 +19,7 @@ class ReinforcementHyperparameters(Frozen):
     # On the OpenAI wire.
     n_epochs: Auto | Annotated[int, Field(ge=1, le=10_000)] = "auto"
     batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
-    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0)] = "auto"
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000)] = "auto"
     compute_multiplier: Auto | Annotated[float, Field(gt=0.00001, le=10)] = "auto"
     eval_interval: Auto | Annotated[int, Field(ge=1)] = "auto"
     eval_samples: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
@@ -33,7 +29,9 @@ class ReinforcementHyperparameters(Frozen):
     max_completion_tokens: Auto | Annotated[int, Field(ge=1)] = "auto"
     temperature: Auto | Annotated[float, Field(gt=0, le=2)] = "auto"
     lora_rank: Auto | Literal[8, 16, 32, 64, 128] = "auto"
+    updates_per_rollout: Auto | Annotated[int, Field(ge=1, le=4)] = "auto"
     kl_coef: Auto | Annotated[float, Field(ge=0, le=10)] = "auto"
+    length_penalty: Auto | Annotated[float, Field(ge=0, le=1)] = "auto"
     max_steps: Auto | Annotated[int, Field(ge=1)] = "auto"
     early_stopping: Auto | bool = "auto"
 
@@ -43,7 +41,7 @@ class SupervisedHyperparameters(Frozen):
 
     n_epochs: Auto | Annotated[int, Field(ge=1, le=10_000)] = "auto"
     batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
-    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0)] = "auto"
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=1000)] = "auto"
     lora_rank: Auto | Literal[8, 16, 32, 64, 128] = "auto"
     eval_interval: Auto | Annotated[int, Field(ge=1)] = "auto"
     max_steps: Auto | Annotated[int, Field(ge=1)] = "auto"
@@ -90,3 +88,5 @@ class TrainSpec(Frozen):
     validation_split: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None, description="share of the training rows held out, when there is no validation file"
     )
+    preflight: PreflightSettings | None = Field(default=None, description="only look at the base, train nothing")
+    step0: Step0Ref | None = Field(default=None, description="answers of a preflight, for the evaluation at step 0")
