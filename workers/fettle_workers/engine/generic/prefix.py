@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-
-from fettle_workers.engine.model import Policy
+from transformers import DynamicCache, PreTrainedModel
 
 # Sharing costs an attention mask and a copy of keys and values: not worth it for a few tokens.
 _MIN_SAVED_SHARE = 0.25
@@ -70,22 +68,14 @@ def _cut(ids: tuple[int, ...], in_loss: tuple[bool, ...]) -> tuple[tuple[int, ..
     return (ids[:size], ids[size:]) if is_completion else None
 
 
-def can_share(policy: Policy) -> bool:
-    """Whether every layer attends to the whole past, so that keys and values of a prompt may be reused as they are."""
-    config = policy.base.config.get_text_config(decoder=True)
-    kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    windows = getattr(config, "sliding_window", None) if not getattr(config, "layer_types", None) else None
-    return policy.takes_positions and set(kinds) == {"full_attention"} and not windows
-
-
-def shared_hidden(policy: Policy, shared: SharedPrompts) -> Tensor:
+def shared_hidden(base: PreTrainedModel, shared: SharedPrompts) -> Tensor:
     """Hidden states [N, H] that predict the completion tokens, differentiable through the prompts.
 
     The gradient with respect to a prompt's keys and values is the sum over its completions.
     """
-    trunk = policy.base.base_model
+    trunk = base.base_model
     is_padded = not bool(shared.prompt_mask_PT.all())
-    cache = DynamicCache(config=policy.base.config)
+    cache = DynamicCache(config=base.config)
     masks = {"attention_mask": shared.prompt_mask_PT} if is_padded else {}
     lengths_P = shared.prompt_mask_PT.sum(1)
     positions_PT = (shared.prompt_mask_PT.cumsum(1) - 1).clamp_min(0)
@@ -100,7 +90,7 @@ def shared_hidden(policy: Policy, shared: SharedPrompts) -> Tensor:
     if is_padded:
         ones_BC = shared.prompt_mask_PT.new_ones(len(shared.prompt_B), num_read)
         masks = {"attention_mask": torch.cat([shared.prompt_mask_PT[shared.prompt_B], ones_BC], dim=1)}
-    positions_BC = lengths_P[shared.prompt_B][:, None] + torch.arange(num_read, device=policy.device)
+    positions_BC = lengths_P[shared.prompt_B][:, None] + torch.arange(num_read, device=base.device)
     rest_BCH = trunk(
         input_ids=shared.completions_BC[:, :-1],
         position_ids=positions_BC,
