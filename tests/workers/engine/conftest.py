@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from fettle_graders.grade import Grade, GradeErrors
 from fettle_graders.spec import parse_grader
 from fettle_workers.adapters.checkpoints import LocalCheckpoints
 from fettle_workers.adapters.graders import InProcessGraderRunner
@@ -122,6 +123,21 @@ class Said:
         return [event for event in self.events if event.type == kind]
 
 
+class Letters:
+    """A grader's runner: how much of the answer is lower-case letters. Dense and easy to climb."""
+
+    def grade(self, groups):
+        return [[Grade(self.score(sample.output_text), GradeErrors()) for sample in samples] for _, samples in groups]
+
+    def score(self, text):
+        return sum("a" <= char <= "z" for char in text) / max(1, len(text))
+
+
+@pytest.fixture
+def letters():
+    return Letters()
+
+
 class NoWish:
     def poll(self):
         return None
@@ -132,7 +148,17 @@ def make_job(tmp_path, make_policy):
     """Everything `train` takes, on a random model in a fresh work folder; call again to resume in the same folder."""
 
     def make(
-        *, rows=None, validation=None, grader=LIKES_A, graders=None, control=None, resume=False, work=None, **asked
+        *,
+        rows=None,
+        validation=None,
+        grader=LIKES_A,
+        graders=None,
+        control=None,
+        resume=False,
+        work=None,
+        step0=None,
+        step0_ref=None,
+        **asked,
     ):
         work = work or tmp_path / "work"
         asked = {
@@ -151,6 +177,7 @@ def make_job(tmp_path, make_policy):
             seed=7,
             training_file=write_rows(work, rows or simple_rows(4)),
             validation_file=write_rows(work, validation or simple_rows(6, 100)),
+            step0=step0_ref,
         )
         policy = make_policy(seed=spec.seed)
         events, checkpoints = Said(), LocalCheckpoints(work)
@@ -164,6 +191,7 @@ def make_job(tmp_path, make_policy):
             events=events,
             control=control or NoWish(),
             resume_from=checkpoints.newest() if resume else None,
+            step0=step0,
         )
         return job, source, events
 

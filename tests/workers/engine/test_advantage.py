@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fettle_workers.engine.advantage import group_advantages, kl_push, overlong_penalty
+from fettle_workers.engine.advantage import group_advantages, kl_push, length_penalty, overlong_penalty
 
 NAN = math.nan
 
@@ -68,6 +68,20 @@ def test_scale_of_rewards_does_not_matter():
 
 def test_long_completions_pay_in_the_last_fifth_of_the_budget():
     assert overlong_penalty(np.array([10, 80, 90, 100]), 100).tolist() == [0, 0, 0.5, 1]
+
+
+def test_length_costs_in_proportion_to_the_pass_rate_and_not_in_flat_groups():
+    # Rewards lie between 0 and 2 in this job. Pass rates: 1.5 / 2, 0.5 / 2, flat.
+    rewards = np.array([[2.0, 1.0], [1.0, 0.0], [2.0, 2.0]])
+    lengths = np.array([[10, 40], [40, 20], [10, 40]])
+    found = length_penalty(lengths, rewards, lowest=0.0, highest=2.0)
+    assert found.tolist() == [[0.75 * 0.25, 0.75], [0.25, 0.25 * 0.5], [0, 0]]
+    assert not length_penalty(lengths, rewards, lowest=2.0, highest=2.0).any()
+
+
+def test_an_ungraded_completion_has_no_part_in_the_pass_rate():
+    found = length_penalty(np.array([[10, 20, 20]]), np.array([[1.0, 0.0, NAN]]), lowest=0.0, highest=1.0)
+    assert found.tolist() == [[0.25, 0.5, 0.5]]
 
 
 def test_kl_push_is_centred():

@@ -49,6 +49,20 @@ def test_flat_groups_are_replaced_while_that_may_help():
     assert not {0, 1} & set(rows)
 
 
+def test_refills_favour_rows_of_middling_reward():
+    # Half of the rows are nearly solved (p = 1), half in between (p = 1/2): weights 0.025 and 0.25.
+    counts = {"solved": 0, "middling": 0}
+    for step in range(300):
+        memory = ItemMemory.of(21)
+        for row in range(20):
+            memory.observe_reward(row, 1.0 if row < 10 else 0.5)
+        memory.observe_reward(20, 0.0)
+        for row in refill_rows(memory, informative_rows=[20], wanted=4, drawn=4, seed=1, step=step, round_=0):
+            counts["solved" if row < 10 else "middling"] += 1
+    assert sum(counts.values()) == 900
+    assert 0.05 < counts["solved"] / 900 < 0.17
+
+
 def test_no_refill_when_half_of_the_groups_teach():
     assert refill(ItemMemory.of(20), informative=[0, 1, 2, 3]) == []
 
@@ -63,3 +77,14 @@ def test_no_refill_from_rows_that_never_taught():
 def test_a_step_draws_three_times_its_groups_at_most():
     assert len(refill(ItemMemory.of(50), informative=[], drawn=20)) == 4
     assert refill(ItemMemory.of(50), informative=[], drawn=24) == []
+
+
+def test_the_shortfall_is_measured_row_by_row_against_the_best_a_row_has_had():
+    memory = ItemMemory.of(3)
+    assert memory.shortfall([0, 1]) is None
+    for mean in (0.5, 1.0, 0.0):  # moving average 0.5, 0.75, 0.375
+        memory.observe_reward(0, mean)
+    memory.observe_reward(1, 0.2)
+    assert memory.shortfall([0]) == 0.375
+    assert memory.shortfall([0, 1, 2]) == 0.1875
+    assert memory.mean_reward == (0.375 + 0.2) / 2

@@ -5,6 +5,7 @@ from fettle_workers.engine import logprob
 from fettle_workers.engine.learner import Learner, decayed, warmed_up
 from fettle_workers.engine.logprob import TokenSequence, exact_kl, microbatches, reference_logprobs, score_tokens
 from fettle_workers.engine.loss import policy_gradient_loss
+from fettle_workers.engine.native.budget import MOST_TOKENS
 
 
 def wake(policy, seed=1):
@@ -42,7 +43,7 @@ def naive_logprobs(policy, sequence, *, temperature=1.0):
 
 
 def test_scores_equal_the_plain_forward_pass(policy, sequences):
-    for batch in microbatches(sequences, policy.device):
+    for batch in microbatches(policy, sequences):
         scores = score_tokens(policy, batch, temperature=0.7)
         for row, member in enumerate(batch.members):
             expected, table = naive_logprobs(policy, sequences[member], temperature=0.7)
@@ -50,6 +51,25 @@ def test_scores_equal_the_plain_forward_pass(policy, sequences):
             torch.testing.assert_close(scores.logprobs_N[of_row], expected, atol=1e-5, rtol=1e-5)
             entropy = -(table.exp() * table).sum(-1)
             torch.testing.assert_close(scores.entropy_N[of_row], entropy, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("max_logits", [2**27, 259 * 3])
+def test_the_gradient_of_entropy_is_that_of_the_plain_formula_and_only_there_when_asked_for(
+    policy, sequences, max_logits, monkeypatch
+):
+    monkeypatch.setattr(logprob, "MAX_LOGITS", max_logits)
+    for batch in microbatches(policy, sequences):
+        score_tokens(policy, batch, entropy_grad=True).entropy_N.sum().backward()
+    found = {name: parameter.grad.clone() for name, parameter in policy.parameters().items()}
+    for parameter in policy.parameters().values():
+        parameter.grad = None
+    tables = [naive_logprobs(policy, sequence)[1] for sequence in sequences]
+    sum(-(table.exp() * table).sum() for table in tables).backward()
+    for name, parameter in policy.parameters().items():
+        torch.testing.assert_close(found[name], parameter.grad, atol=2e-4, rtol=1e-4)
+    assert max(gradient.abs().max() for gradient in found.values()) > 1e-2
+    batch = next(microbatches(policy, sequences))
+    assert not score_tokens(policy, batch).entropy_N.requires_grad
 
 
 @pytest.mark.parametrize("max_logits", [2**27, 259 * 3])  # the second cuts the head into chunks of three tokens
@@ -66,7 +86,7 @@ def test_gradients_do_not_depend_on_microbatches(policy, sequences, budget, max_
     parameters = policy.parameters()
     expected = torch.autograd.grad(total / sum(map(len, sampled)), list(parameters.values()))
 
-    monkeypatch.setattr(logprob, "CPU_TOKENS", budget)
+    monkeypatch.setitem(MOST_TOKENS, "cpu", budget)
     monkeypatch.setattr(logprob, "MAX_LOGITS", max_logits)
 
     def loss(batch, scores):
@@ -126,30 +146,3 @@ def test_reference_logprobs_are_the_base_s(policy, make_policy, sequences):
 def test_warm_up_rises_to_one():
     assert [warmed_up(step, warmup_steps=4) for step in (1, 2, 4, 9)] == [0.25, 0.5, 1, 1]
     assert decayed(100, warmup_steps=10, total_steps=100) == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize("lengths", [(9, 9, 9), (9, 4, 7)])  # prompts of equal and of different length
-def test_reading_prompts_once_changes_no_gradient(policy, lengths, monkeypatch):
-    numbers = torch.Generator().manual_seed(4)
-    draw = lambda n: torch.randint(0, 256, (n,), generator=numbers).tolist()  # noqa: E731
-    prompts = [draw(length) for length in lengths]
-    groups = [TokenSequence.completion(prompt, draw(1 + size)) for prompt in prompts for size in range(5)]
-
-    def gradients():
-        def loss(batch, scores):
-            return policy_gradient_loss(
-                scores.logprobs_N,
-                scores.logprobs_N.detach(),
-                torch.arange(len(scores.logprobs_N)).float(),
-                batch.sequences_N,
-                num_sequences=len(batch.members),
-            )
-
-        Learner(policy).accumulate(groups, loss, temperature=1.0)
-        return [parameter.grad.clone() for parameter in policy.parameters().values()]
-
-    assert all(batch.shared for batch in microbatches(groups, policy.device))
-    found = gradients()
-    monkeypatch.setattr(logprob, "can_share", lambda policy: False)
-    for shared, plain in zip(found, gradients(), strict=True):
-        torch.testing.assert_close(shared, plain, atol=1e-5, rtol=1e-4)

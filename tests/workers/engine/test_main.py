@@ -2,10 +2,12 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from fettle_workers.contract.events import EVENT
@@ -159,3 +161,16 @@ def test_supervised_tuning_runs_from_start_to_end(trainer, tmp_path, write_rows)
     # A step that took time to evaluate is shown with its evaluation: one without an evaluation must not wait for it.
     evaluated = {event.evaluation.step for event in events if event.type == "evaluation"} - {0}
     assert {event.metrics.step for event in events if event.type == "step" and event.metrics.timing.eval_s} == evaluated
+
+
+def test_a_machine_without_memory_left_is_told_as_an_event(trainer, spec, tmp_path):
+    process = trainer("--dir", str(tmp_path))
+    process.stdin.write(spec.model_dump_json())
+    process.stdin.close()
+    until(process, "step")
+    now = psutil.Process(process.pid).memory_info().vms
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (now, now))
+    failed = until(process, "failed")
+    assert failed.code == "out_of_memory"
+    assert "Lower max_completion_tokens" in failed.message
+    assert process.wait(60) == 0

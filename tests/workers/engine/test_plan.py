@@ -53,6 +53,17 @@ def test_a_step_stays_near_128_completions_when_groups_grow():
     assert (plan.batch_size, plan.completions_per_step) == (2, 128)
 
 
+def test_several_updates_share_a_rollout_and_visit_as_many_prompts_in_all():
+    plan = plan_of(8, n_epochs=300, updates_per_rollout=4)
+    assert (plan.batch_size, plan.prompts_per_step, plan.completions_per_step) == (8, 32, 512)
+    assert plan.total_steps * plan.prompts_per_step == plan_of(8, n_epochs=300).total_steps * 8
+    assert plan_of(8).updates_per_rollout == 1
+
+
+def test_there_are_at_most_20_fields():
+    assert len(ReinforcementHyperparameters.model_fields) <= 20
+
+
 def test_learning_rate_follows_the_width():
     assert reinforcement_lr(3584) == pytest.approx(4e-5)
     assert 1e-3 < reinforcement_lr(128) < 2e-3
@@ -73,7 +84,8 @@ def test_completions_get_twice_the_base_s_own_length():
 def test_an_asked_length_that_does_not_fit_is_refused():
     with pytest.raises(JobFailed, match="leaves 400 tokens") as refused:
         plan_of(8, max_completion_tokens=401)
-    assert refused.value.param == "method.reinforcement.hyperparameters.max_completion_tokens"
+    param = "method.reinforcement.hyperparameters.max_completion_tokens"
+    assert (refused.value.code, refused.value.param) == ("invalid_hyperparameters", param)
 
 
 def test_evaluations_cost_at_most_a_quarter():

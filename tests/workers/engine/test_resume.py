@@ -39,6 +39,14 @@ class StopAfter:
         return "pause" if self.left == 0 else None
 
 
+class FinishAfter(StopAfter):
+    """Asks to finish from the n-th step boundary on."""
+
+    def poll(self):
+        self.left -= 1
+        return "finish" if self.left <= 0 else None
+
+
 def numbers(events):
     """What each step and evaluation said, the last time it said it; without clock times."""
 
@@ -79,6 +87,15 @@ def test_a_paused_run_ends_as_an_unbroken_one(make_job, tmp_path, boundary):
     job, source, events = make_job(**settings, work=tmp_path / "broken", resume=True)
     assert job.progress.step == boundary - 1
     assert numbers(before + dumped(events, train(job, source))) == expected
+
+
+def test_a_run_told_to_finish_evaluates_one_more_step_and_delivers_the_best(make_job, tmp_path):
+    job, source, events = make_job(**SETTINGS, work=tmp_path, control=FinishAfter(3))
+    finished = train(job, source)
+    assert finished.type == "finished"
+    assert finished.reason == "you asked to finish"
+    assert [event.metrics.step for event in events.of("step")] == [1, 2, 3]
+    assert [event.evaluation.step for event in events.of("evaluation")] == [0, 3]
 
 
 def test_an_end_that_is_repeated_stores_the_same_rollouts_again(make_job, tmp_path):

@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from fettle_workers.engine.select import Scored, judge, may_claim, measure_gain, paired_difference, report_split
+from fettle_workers.engine import select as rule
+from fettle_workers.engine.select import (
+    Scored,
+    corrected_gain,
+    finalists,
+    judge,
+    may_claim,
+    measure_gain,
+    paired_difference,
+    report_split,
+)
 
 NO_BUDGET = math.inf
 
@@ -54,11 +64,11 @@ def test_ties_in_kl_go_to_the_earlier_step():
 
 
 def test_unhealthy_and_far_checkpoints_cannot_be_chosen():
-    base, ill = scored(0, [0.0, 0.1], 0.0), scored(10, [1.0, 1.0], 0.1, healthy=False)
+    base, ill = scored(0, [0.0, 0.1], 0.0), scored(10, [1.0, 1.0], 0.1, illness="cut off")
     far = scored(20, [1.0, 1.0], 0.9)
     chosen, judged = judge([base, ill, far], kl_budget_nats=0.5)
     assert chosen == 0
-    assert "unhealthy" in judged[1].reason
+    assert "cut off" in judged[1].reason
     assert "over the budget of 0.500" in judged[2].reason
 
 
@@ -67,10 +77,26 @@ def test_a_candidate_without_any_grade_is_not_chosen():
 
 
 def test_many_rows_are_split_in_two_and_few_are_not():
-    select, report = report_split(41)
+    select, report = report_split(31, num_train=70)
     assert not set(select) & set(report)
-    assert (len(select), len(report)) == (21, 20)
-    assert report_split(39) == (list(range(39)), list(range(39)))
+    assert (len(select), len(report)) == (16, 15)
+    assert report_split(31, num_train=69) == (list(range(31)), list(range(31)))  # 100 rows in all
+    assert report_split(29, num_train=500) == (list(range(29)), list(range(29)))
+
+
+def test_finalists_are_the_base_the_best_the_near_and_then_the_high():
+    steps = [
+        scored(0, [0.0, 0, 0, 0], 0.0),
+        scored(1, [0.9, 0.9, 0.9, 0.8], 0.1),  # more than one standard error below the best, lower than step 2
+        scored(2, [0.9, 0.9, 0.9, 0.9], 0.2),
+        scored(3, [1.0, 1, 1, 0.9], 0.3),
+        scored(4, [1.0, 1, 1, 1], 0.4),
+        scored(5, [1.0, 1, 1, 0.95], 0.5),
+        scored(6, [1.0, 1, 1, 1], 0.6, illness="ill"),
+    ]
+    assert finalists(steps, kl_budget_nats=NO_BUDGET, num=3) == [0, 3, 4]
+    assert finalists(steps, kl_budget_nats=NO_BUDGET, num=5) == [0, 2, 3, 4, 5]
+    assert finalists(steps, kl_budget_nats=NO_BUDGET, num=9) == [0, 1, 2, 3, 4, 5]
 
 
 def test_claims_need_five_rows_that_were_held_out():
@@ -144,3 +170,73 @@ def test_the_rule_loses_less_than_taking_the_highest_mean():
         lost_by_rule.append(max(gains) - gains[chosen // 10])
         lost_by_maximum.append(max(gains) - gains[maximum // 10])
     assert np.mean(lost_by_rule) < np.mean(lost_by_maximum)
+
+
+@pytest.mark.parametrize(("num_items", "height", "spread"), [(20, 0.1, 0.1), (40, 0.1, 0.25), (60, 0.05, 0.1)])
+def test_the_corrected_bounds_cover_what_the_choice_is_worth(num_items, height, spread, monkeypatch):
+    """Chosen and measured on the same items; the truth is the chosen candidate's gain over all items there are."""
+    monkeypatch.setattr(rule, "NUM_RESAMPLES", 300)
+    rng = np.random.default_rng(num_items)
+    gains = [0.0, height / 2, height, height, height]
+    truths = [0.0] + [population_gain(gain, spread) for gain in gains[1:]]
+    trials, one_sided, naive, two_sided, errors = 600, 0, 0, 0, []
+    for trial in range(trials):
+        candidates = many_answers(rng, num_items, gains, spread)
+        step, _ = judge(candidates, kl_budget_nats=NO_BUDGET)
+        truth = truths[step // 10]
+        gain = corrected_gain(candidates, kl_budget_nats=NO_BUDGET, seed=trial)
+        plain = measure_gain(candidates[step // 10].scores, candidates[0].scores, seed=trial, num_resamples=300)
+        one_sided += gain.lower_bound <= truth
+        naive += plain.lower_bound <= truth
+        two_sided += gain.low <= truth <= gain.high
+        errors.append(gain.mean - truth)
+    assert one_sided / trials == pytest.approx(0.95, abs=0.025)
+    assert two_sided / trials == pytest.approx(0.95, abs=0.03)
+    assert naive / trials < 0.92  # what the correction is for
+    assert abs(np.mean(errors)) < 0.01
+
+
+def many_answers(rng, num_items, gains, spread):
+    chance = rng.uniform(0.1, 0.6, num_items)
+    effects = [0 if step == 0 else gain + rng.normal(0, spread, num_items) for step, gain in enumerate(gains)]
+    return [scored(10 * k, binary_scores(rng, chance + effect, 16), 0.05 * k) for k, effect in enumerate(effects)]
+
+
+def population_gain(gain, spread):
+    rng = np.random.default_rng(0)
+    chance = rng.uniform(0.1, 0.6, 400_000)
+    return float((np.clip(chance + gain + rng.normal(0, spread, 400_000), 0, 1) - chance).mean())
+
+
+@pytest.mark.parametrize("num_items", [5, 8, 12, 30])
+def test_few_rows_that_gain_nothing_are_called_improved_in_at_most_5_of_100_cases(num_items, monkeypatch):
+    monkeypatch.setattr(rule, "NUM_RESAMPLES", 300)
+    rng = np.random.default_rng(num_items)
+    trials = 500
+    claims = sum(
+        corrected_gain(many_answers(rng, num_items, [0.0] * 6, 0.05), kl_budget_nats=NO_BUDGET, seed=trial).lower_bound
+        > 0
+        for trial in range(trials)
+    )
+    assert claims / trials <= 0.05 + 0.02
+
+
+def test_the_rule_on_resamples_is_the_rule():
+    """The fast form that chooses on many resamples at once agrees with `judge` on each of them."""
+    rng = np.random.default_rng(5)
+    candidates = many_answers(rng, 12, [0.0, 0.05, 0.1, 0.1], 0.2)
+    candidates[2].scores[3] = math.nan
+    picks = rng.integers(0, 12, (200, 12))
+    weights = np.array([np.bincount(row, minlength=12) for row in picks], dtype=float)
+    chosen = rule._chosen_on(weights, candidates)
+    for row, position in zip(picks, chosen, strict=True):
+        resampled = [Scored(one.step, one.scores[row], one.kl_nats) for one in candidates]
+        assert judge(resampled, kl_budget_nats=NO_BUDGET)[0] == candidates[position].step
+
+
+def test_the_correction_takes_off_what_luck_added():
+    # Two candidates, each good on one half of the items: chosen where one half is drawn more often, paid on the rest.
+    base = scored(0, [0.0] * 8, 0.0)
+    first, second = scored(1, [1.0] * 4 + [0.0] * 4, 0.1), scored(2, [0.0] * 4 + [1.1] * 4, 0.2)
+    assert judge([base, first, second], kl_budget_nats=NO_BUDGET)[0] == 1
+    assert 0.3 < corrected_gain([base, first, second], kl_budget_nats=NO_BUDGET, seed=1).mean < 0.45  # not 0.5

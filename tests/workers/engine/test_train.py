@@ -22,13 +22,13 @@ class Graders:
     def __init__(self, score):
         self.score = score
 
-    def grade(self, items):
-        found = []
-        for item, sample in items:
-            score = self.score(item, sample)
-            failed = GradeErrors.of("other_error") if score is None else GradeErrors()
-            found.append(Grade(score, failed, message="the grader broke" if score is None else None))
-        return found
+    def grade(self, groups):
+        return [[self.grade_one(item, sample) for sample in samples] for item, samples in groups]
+
+    def grade_one(self, item, sample):
+        score = self.score(item, sample)
+        failed = GradeErrors.of("other_error") if score is None else GradeErrors()
+        return Grade(score, failed, message="the grader broke" if score is None else None)
 
 
 def share_of_letters(item, sample):
@@ -141,18 +141,35 @@ def test_the_answers_of_the_final_measurements_are_stored_too(make_job):
     assert (event.directory, path.stat().st_size) == ("checkpoints/final", event.entry.size_bytes)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == event.entry.sha256
     rows = pq.read_table(path).to_pylist()
-    # Steps 0, 2 and 4 are looked at again with 2 more answers a row; step 0 and the rule's choice are measured anew.
+    # Steps 0, 2 and 4 had 2 answers a row, then get 2 more, then 12; step 0 and the rule's choice are shown anew.
     looked = [row["step"] for row in rows if row["purpose"] == "final"]
-    assert looked == [step for step in (0, 2, 4) for _ in range(job.plan.select_items * 2)]
+    assert looked == [step for more in (2, 12) for step in (0, 2, 4) for _ in range(job.plan.select_items * more)]
     measured = [row["step"] for row in rows if row["purpose"] == "report"]
-    each = job.plan.report_items * job.plan.final_samples
+    each = job.plan.report_items
     assert measured[:each] == [0] * each
     assert len(measured) in (each, 2 * each)
     assert (event.num_rollouts, event.first_step, event.last_step) == (len(rows), 0, 4)
     assert len(looked) + len(measured) == len(rows)
-    base = [row["reward"] for row in rows if row["purpose"] == "report" and row["step"] == 0]
-    assert math.fsum(base) / each == pytest.approx(selection.base_mean)
+    stored = [row for event in events.of("checkpoint")[:1] for row in rollouts_of(job, event).to_pylist()]
+    base = [row["reward"] for row in (*stored, *rows) if row["purpose"] in ("eval", "final") and row["step"] == 0]
+    assert len(base) == 16 * job.plan.select_items
+    assert math.fsum(base) / len(base) == pytest.approx(selection.base_mean)
     assert not job.pending
+
+
+def test_with_rows_to_spare_the_gain_is_measured_on_rows_that_chose_nothing(make_job, simple_rows):
+    job, source, events = make_job(
+        rows=simple_rows(75), validation=simple_rows(30, 100), batch_size=4, max_steps=2, eval_interval=1
+    )
+    selection = train(job, source).selection
+    table = selection.table
+    assert table.method == "fresh_rows"
+    assert (table.rows, table.report_rows) == (tuple(range(0, 30, 2)), tuple(range(1, 30, 2)))
+    (event,) = events.of("rollouts")
+    stored = pq.read_table(job.checkpoints.folder(0).parents[1] / event.directory / event.name).to_pylist()
+    base = [row["reward"] for row in stored if row["purpose"] == "report" and row["step"] == 0]
+    assert len(base) == 15 * job.plan.final_samples
+    assert math.fsum(base) / len(base) == pytest.approx(selection.base_mean)
 
 
 def test_cancel_stops_at_a_step_boundary_without_a_commit(make_job):

@@ -50,15 +50,22 @@ def group_advantages(rewards_GK: NDArray[np.float64], scale: float | None) -> Ad
     centred_GK = np.where(graded_GK, rewards_GK - mean_G[:, None], 0.0)
     std_G = np.where(num_G > 0, np.sqrt((centred_GK**2).sum(axis=1) / np.maximum(num_G, 1)), np.nan)
 
-    spread_G = np.where(graded_GK, rewards_GK, -np.inf).max(axis=1) - np.where(graded_GK, rewards_GK, np.inf).min(
-        axis=1
-    )
-    informative_G = (num_G >= 2) & (spread_G > EQUAL_REWARDS * np.maximum(1.0, np.abs(mean_G)))
+    informative_G = is_informative(rewards_GK)
     scale = _updated_scale(scale, centred_GK[informative_G], graded_GK[informative_G])
     values_GK = np.where(informative_G[:, None], centred_GK, 0.0)
     if scale is not None:
         values_GK = values_GK / max(scale, MIN_STD)
     return Advantages(values_GK, informative_G, std_G, scale)
+
+
+def is_informative(rewards_GK: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """[G]: whether two grades of a group differ by more than rounding. NaN is no grade."""
+    graded_GK = ~np.isnan(rewards_GK)
+    highest_G = np.where(graded_GK, rewards_GK, -np.inf).max(axis=1)
+    lowest_G = np.where(graded_GK, rewards_GK, np.inf).min(axis=1)
+    several_G = graded_GK.sum(axis=1) >= 2
+    size_G = np.maximum(1.0, np.abs(np.where(several_G, highest_G, 0.0)))
+    return several_G & (np.where(several_G, highest_G - lowest_G, 0.0) > EQUAL_REWARDS * size_G)
 
 
 def _updated_scale(scale: float | None, centred: NDArray[np.float64], graded: NDArray[np.bool_]) -> float | None:
@@ -76,6 +83,24 @@ def overlong_penalty(num_tokens: NDArray[np.int64], max_tokens: int) -> NDArray[
     """
     start = 0.8 * max_tokens
     return np.clip((num_tokens - start) / (max_tokens - start), 0.0, 1.0)
+
+
+def length_penalty(
+    num_tokens_GK: NDArray[np.int64], rewards_GK: NDArray[np.float64], *, lowest: float, highest: float
+) -> NDArray[np.float64]:
+    """Length relative to the group's longest, times the group's pass rate; 0 in groups of equal reward.
+
+    The pass rate is where the group's mean lies between the lowest and the highest reward of the job so far. So hard
+    prompts may be thought about at length, and a prompt that is always solved is not pushed towards brevity alone.
+
+    Source: prime-rl's length shaping; taken off the reward before the baseline.
+    """
+    if highest <= lowest:
+        return np.zeros(num_tokens_GK.shape)
+    informative_G = is_informative(rewards_GK)
+    mean_G = np.nanmean(np.where(informative_G[:, None], rewards_GK, 0.0), axis=1)
+    pass_rate_G = np.where(informative_G, (mean_G - lowest) / (highest - lowest), 0.0)
+    return np.clip(pass_rate_G, 0.0, 1.0)[:, None] * num_tokens_GK / num_tokens_GK.max(axis=1, keepdims=True)
 
 
 def kl_push(advantages_N: NDArray[np.float64], k1_N: NDArray[np.float64], coef: float) -> NDArray[np.float64]:

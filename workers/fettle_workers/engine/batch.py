@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fettle_workers.engine.slots import Slots
+from fettle_workers.engine.network import Memory
 
 LogitsEdit = Callable[[Tensor], Tensor]  # [V] fp32 -> [V]; must not write to its argument
 
@@ -48,7 +48,7 @@ class Batch:
     """The state of the running rows; every tensor's first dimension is B."""
 
     rows: list[Row]
-    slots: Slots
+    memory: Memory
     logits_BV: Tensor  # of the next token
     first_column_B: Tensor  # first used column of the cache
     position_B: Tensor  # of the next token in its sequence
@@ -64,7 +64,7 @@ class Batch:
 
 def fresh_batch(
     rows: list[Row],
-    slots: Slots,
+    memory: Memory,
     logits_BV: Tensor,
     first_column_B: Tensor,
     num_columns: int,
@@ -75,7 +75,7 @@ def fresh_batch(
     width = max(1, *map(len, stops))
     return Batch(
         rows=list(rows),
-        slots=slots,
+        memory=memory,
         logits_BV=logits_BV,
         first_column_B=first_column_B,
         position_B=torch.tensor([len(row.prompt_ids) for row in rows], device=device),
@@ -98,10 +98,10 @@ def selected(batch: Batch, kept: Tensor) -> Batch:
     numbers = kept.cpu().numpy()
     first_column_B = batch.first_column_B[kept]
     trim = int(first_column_B.min())
-    batch.slots.select(kept, first_column=trim)
+    batch.memory.select(kept, first_column=trim)
     return Batch(
         rows=[batch.rows[i] for i in numbers.tolist()],
-        slots=batch.slots,
+        memory=batch.memory,
         first_column_B=first_column_B - trim,
         seeds_B=batch.seeds_B[numbers],
         stop_ids_BS=batch.stop_ids_BS[kept],
@@ -118,10 +118,10 @@ def joined(first: Batch, second: Batch) -> Batch:
     length = max(first.num_columns, second.num_columns)
     width = max(first.stop_ids_BS.shape[1], second.stop_ids_BS.shape[1])
     both = (first, second)
-    first.slots.join(second.slots)
+    first.memory.join(second.memory)
     return Batch(
         rows=first.rows + second.rows,
-        slots=first.slots,
+        memory=first.memory,
         first_column_B=torch.cat([part.first_column_B + length - part.num_columns for part in both]),
         seeds_B=np.concatenate([part.seeds_B for part in both]),
         stop_ids_BS=torch.cat(

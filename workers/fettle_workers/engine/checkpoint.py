@@ -32,7 +32,7 @@ from fettle_workers.engine.rollout_table import write_rollouts
 PlanT = TypeVar("PlanT")
 
 ROLLOUTS: Final = "rollouts.parquet"
-_FORMAT = 1
+_FORMAT = 2
 _PROGRESS = TypeAdapter(Progress)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,15 +22,20 @@ class ItemMemory:
 
     It looks at flatness, not at pass rates, because a user's rewards need not lie between 0 and 1. Always solved and
     never solved items both teach nothing; both rest, and both are probed again, because policies change.
+
+    `reward` is a moving average of the row's mean reward, None before its first visit, and `best` the highest it had:
+    compared row by row, they do not move with the choice of rows.
     """
 
     informative: list[float]
     flat: list[float]
+    reward: list[float | None]
+    best: list[float | None]
     position: int = field(default=0)
 
     @classmethod
     def of(cls, num_rows: int) -> ItemMemory:
-        return cls([0.0] * num_rows, [0.0] * num_rows)
+        return cls([0.0] * num_rows, [0.0] * num_rows, [None] * num_rows, [None] * num_rows)
 
     def chance(self, row: int) -> float:
         """Expected chance that a group of this row teaches something."""
@@ -39,6 +44,23 @@ class ItemMemory:
     def observe(self, row: int, *, informative: bool) -> None:
         self.informative[row] = DECAY * self.informative[row] + informative
         self.flat[row] = DECAY * self.flat[row] + (not informative)
+
+    def observe_reward(self, row: int, mean: float) -> None:
+        before, best = self.reward[row], self.best[row]
+        now = mean if before is None else (before + mean) / 2
+        self.reward[row], self.best[row] = now, now if best is None else max(best, now)
+
+    def shortfall(self, rows: Iterable[int]) -> float | None:
+        """Mean distance of these rows' rewards below their best; None when none was ever graded."""
+        pairs = ((self.best[row], self.reward[row]) for row in rows)
+        found = [best - now for best, now in pairs if best is not None and now is not None]
+        return sum(found) / len(found) if found else None
+
+    @property
+    def mean_reward(self) -> float | None:
+        """Over all rows visited so far, each as it was at its last visits."""
+        seen = [reward for reward in self.reward if reward is not None]
+        return sum(seen) / len(seen) if seen else None
 
 
 def epoch_order(num_rows: int, *, seed: int, epoch: int) -> list[int]:
@@ -74,7 +96,8 @@ def refill_rows(
     """More rows to sample in this step, to replace flat groups. Empty when it does not pay.
 
     It pays while fewer than half of the wanted groups teach something and rows are left whose groups teach something
-    with even odds at least. In all, a step draws at most three times what it wanted.
+    with even odds at least; of those, the ones of middling reward come first. In all, a step draws at most three times
+    what it wanted.
 
     Args:
         informative_rows: rows that gave an informative group in this step.
@@ -86,5 +109,20 @@ def refill_rows(
         return []
     generator = np.random.Generator(np.random.Philox(stable_seed(seed, "refill", step, round_)))
     found = set(informative_rows)
-    order = [int(row) for row in generator.permutation(len(memory.flat))]
-    return [row for row in order if row not in found and memory.chance(row) >= REFILL_ABOVE][:missing]
+    rows = [row for row in range(len(memory.flat)) if row not in found and memory.chance(row) >= REFILL_ABOVE]
+    # Drawing without replacement by weight is taking the largest u ** (1 / weight): Efraimidis & Spirakis 2006.
+    keys = {row: u ** (1 / _usefulness(memory, row)) for row, u in zip(rows, generator.random(len(rows)), strict=True)}
+    return sorted(rows, key=lambda row: (-keys[row], row))[:missing]
+
+
+def _usefulness(memory: ItemMemory, row: int) -> float:
+    """p * (1 - p), the variance of a reward of 0 or 1, and a tenth of its maximum for every row.
+
+    p is where the row's reward lies between the lowest and the highest of all rows'. Unvisited rows count as p = 1/2.
+    """
+    seen = [reward for reward in memory.reward if reward is not None]
+    now = memory.reward[row]
+    if now is None or max(seen) <= min(seen):
+        return 0.25
+    rate = (now - min(seen)) / (max(seen) - min(seen))
+    return 0.9 * rate * (1 - rate) + 0.025

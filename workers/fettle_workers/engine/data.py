@@ -17,6 +17,7 @@ from fettle_workers.engine.select import MIN_ITEMS_FOR_CLAIM, report_split
 Source = Literal["training_file", "validation_file"]
 
 MAX_IN_SAMPLE_ROWS = 200
+MIN_ROWS_FOR_CLAIM = 20
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,15 @@ def _parsed_rows(text: str, source: Source) -> Iterator[RawRow]:
 def split_rows(rows: tuple[RawRow, ...], share: float) -> tuple[tuple[RawRow, ...], tuple[RawRow, ...]]:
     """Rows kept for training and rows held out, by a hash of their content: adding rows moves few others.
 
-    Equal rows land on the same side, so nothing held out was trained on.
+    Equal rows land on the same side, so nothing held out was trained on. Of 20 rows or more at least 5 are held out,
+    if any are to be: with fewer nothing could be claimed.
     """
     digests = {row.index: _digest(row) for row in rows}
     distinct = sorted(set(digests.values()))
-    chosen = set(distinct[: round(share * len(distinct))])
+    num = round(share * len(distinct))
+    if share and len(distinct) >= MIN_ROWS_FOR_CLAIM:
+        num = max(num, MIN_ITEMS_FOR_CLAIM)
+    chosen = set(distinct[:num])
     held_out = tuple(row for row in rows if digests[row.index] in chosen)
     return tuple(row for row in rows if digests[row.index] not in chosen), held_out
 
@@ -196,5 +201,5 @@ def render_data(
 
     train = tuple(map(rendered, raw.train))
     held_out = tuple(map(rendered, raw.held_out))
-    select, report = (tuple(held_out[i] for i in part) for part in report_split(len(held_out)))
+    select, report = (tuple(held_out[i] for i in part) for part in report_split(len(held_out), num_train=len(train)))
     return Data(train, select, select if select == report else report, raw.in_sample)

@@ -83,17 +83,19 @@ def evaluate_policy(
     params: SamplingParams,
     grader_spec: Any,
     in_sample: bool,
+    known: list[list[Rollout]] | None = None,
 ) -> Evaluated:
     """Answer the rows, grade the answers, and measure KL to the base exactly on all of them.
 
     Args:
         grader_spec: the grader's definition (any kind of `GraderSpec`).
+        known: the graded answers themselves, where they were already made.
 
     Raises:
         JobFailed: not one answer could be graded.
     """
     start = time.perf_counter()
-    groups = answer(
+    groups = known or answer(
         rows,
         samples,
         purpose="eval",
@@ -120,6 +122,7 @@ def evaluate_policy(
         scores=scores_of(groups),
         kl_nats=total / max(1, num_tokens),
         truncated_share=sum(rollout.is_truncated for rollout in rollouts) / len(rollouts),
+        tokens_mean=sum(len(rollout.completion.ids) for rollout in rollouts) / len(rollouts),
     )
     event = _event(entry, rollouts, grader_spec, in_sample=in_sample)
     return Evaluated(entry, rollouts, event, total_s=time.perf_counter() - start)
@@ -136,7 +139,7 @@ def _event(entry: Entry, rollouts: Sequence[Rollout], grader_spec: Any, *, in_sa
         in_sample=in_sample,
         item_means=tuple(None if math.isnan(value) else float(value) for value in entry.items),
         graders=tuple(grader_metrics(grader_spec, rollouts, prefix="valid")),
-        completion_tokens_mean=mean([len(rollout.completion.ids) for rollout in rollouts]),
+        completion_tokens_mean=entry.tokens_mean,
         reasoning_tokens_mean=mean([rollout.parsed.num_reasoning_tokens for rollout in rollouts]),
         truncated_share=entry.truncated_share,
     )
@@ -152,8 +155,16 @@ def standard_error(entry: Entry) -> float:
 
 
 def scores_of(groups: Sequence[Sequence[Rollout]]) -> list[list[float | None]]:
-    """`[item][sample]`, None where the grade failed."""
-    return [[rollout.reward for rollout in group] for group in groups]
+    """`[item][sample]`, None where the grade failed.
+
+    Of answers that vote, whether they are right where the row has a label: agreement rises by itself.
+    """
+    return [[_measured(rollout) for rollout in group] for group in groups]
+
+
+def _measured(rollout: Rollout) -> float | None:
+    vote = rollout.grade.vote
+    return rollout.reward if vote is None or vote.is_right is None else float(vote.is_right)
 
 
 def all_samples(scores: Sequence[Sequence[float | None]]) -> Items:

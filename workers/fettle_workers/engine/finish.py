@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from fettle_workers.contract.events import Candidate, Example, Finished, Selection
+from fettle_workers.contract.events import Candidate, CandidateScores, Example, Finished, ScoreTable, Selection
+from fettle_workers.engine.data import RawRow
 from fettle_workers.engine.evaluate import all_samples, answer, scores_of
 from fettle_workers.engine.job import Job
 from fettle_workers.engine.plan import Plan
@@ -13,10 +16,13 @@ from fettle_workers.engine.progress import Entry, Progress
 from fettle_workers.engine.rollout import Rollout
 from fettle_workers.engine.sample_step import Rollouts, log_grades
 from fettle_workers.engine.seeds import stable_seed
-from fettle_workers.engine.select import RULE, Gain, Items, Judged, judge, may_claim, mean_and_error, measure_gain
+from fettle_workers.engine.select import RULE, Items, Judged, finalists, may_claim, mean_and_error
+from fettle_workers.engine.verdict import choose, reach_verdict
 
 _NUM_EXAMPLES = 3
-_NEAREST_FINALISTS = 3
+# Successive halving: the best third of the candidates gets a few more answers, the best five of them many.
+_FIRST_ROUND_SHARE, _FIRST_ROUND_SAMPLES = 3, 4
+NUM_FINALISTS = 5
 
 
 @dataclass(frozen=True)
@@ -38,26 +44,31 @@ class Measured:
 
 
 Measure = Callable[[Entry], Measured]
+Method = Literal["fresh_rows", "corrected", "fresh_answers"]
 
 
 def finish(job: Job[Plan], source: Rollouts) -> Finished:
-    """Choose, measure anew, store what was sampled for it, and say what is delivered. Repeating it gives the same."""
-    plan = job.plan
-    entries = [_looked_at_again(job, source, entry) for entry in finalists(job.progress, plan.kl_budget_nats)]
+    """Choose, measure, store what was sampled for it, and say what is delivered. Repeating it gives the same."""
+    plan, data = job.plan, source.data
+    method = method_of(in_sample=plan.in_sample, num_rows=len(data.select), is_split=data.select is not data.report)
+    # Where the gain is measured on the finalists' own answers, the report rows only show what changed.
+    samples = 1 if method == "corrected" else plan.final_samples
 
     def measure(entry: Entry) -> Measured:
-        groups = _answers(job, source, entry, "report", range(plan.final_samples))
+        groups = _answers(job, source, entry, "report", range(samples))
         scores = scores_of(groups)
         items = replace(entry, scores=scores).items if len(scores) > 1 else all_samples(scores)
         return Measured(items, [_answered(group[0]) for group in groups])
 
     selection = deliver(
         job,
-        entries,
+        _halved(job, source),
         measure,
+        method=method,
+        rows=data.select,
+        report_rows=data.report,
         kl_budget_nats=plan.kl_budget_nats,
-        samples_per_item=plan.final_samples,
-        measured_on=_measured_on(plan, is_split=source.data.select is not source.data.report),
+        samples_per_item=plan.finalist_samples if method == "corrected" else plan.final_samples,
     )
     job.store_final_rollouts()
     return Finished(
@@ -65,21 +76,36 @@ def finish(job: Job[Plan], source: Rollouts) -> Finished:
     )
 
 
-def finalists(progress: Progress, kl_budget_nats: float) -> list[Entry]:
-    """Step 0, the best candidate, and the three nearest to the base that the rule may choose, by step."""
-    _, judged = judge([entry.scored for entry in progress.kept], kl_budget_nats=kl_budget_nats)
-    near = sorted((one for one in judged if one.eligible), key=lambda one: (one.kl_nats, one.step))
-    steps = {0, progress.best(kl_budget_nats=kl_budget_nats).step}
-    steps |= {one.step for one in near[:_NEAREST_FINALISTS]}
-    return [entry for entry in progress.kept if entry.step in steps]
+def method_of(*, in_sample: bool, num_rows: int, is_split: bool) -> Method:
+    """How the gain is measured, by what rows there are; see `ScoreTable`."""
+    if is_split:
+        return "fresh_rows"
+    return "corrected" if may_claim(num_rows, in_sample=in_sample) else "fresh_answers"
 
 
-def _looked_at_again(job: Job[Plan], source: Rollouts, entry: Entry) -> Entry:
-    """The entry with twice the answers per item: the choice between the last few deserves less noise."""
-    num_samples = job.plan.eval_samples
-    groups = _answers(job, source, entry, "final", range(num_samples, 2 * num_samples))
-    more = [[*old, *new] for old, new in zip(entry.scores, scores_of(groups), strict=True)]
-    return replace(entry, scores=more)
+def kept_finalists(entries: Sequence[Entry], *, kl_budget_nats: float, num: int) -> list[Entry]:
+    steps = finalists([entry.scored for entry in entries], kl_budget_nats=kl_budget_nats, num=num)
+    return [entry for entry in entries if entry.step in steps]
+
+
+def _halved(job: Job[Plan], source: Rollouts) -> list[Entry]:
+    """The finalists with more answers each: cheap looks at many, dear ones at few."""
+    plan, progress = job.plan, job.progress
+    num = max(NUM_FINALISTS, math.ceil(len(progress.table) / _FIRST_ROUND_SHARE))
+    entries = progress.kept
+    for limit, samples in ((num, _FIRST_ROUND_SAMPLES), (NUM_FINALISTS, plan.finalist_samples)):
+        entries = kept_finalists(entries, kl_budget_nats=plan.kl_budget_nats, num=limit)
+        entries = [_looked_at_again(job, source, entry, samples) for entry in entries]
+    return entries
+
+
+def _looked_at_again(job: Job[Plan], source: Rollouts, entry: Entry, num_samples: int) -> Entry:
+    """The entry with so many answers per item, the first of them those it has."""
+    more = range(len(entry.scores[0]), num_samples)
+    if not more:
+        return entry
+    groups = _answers(job, source, entry, "final", more)
+    return replace(entry, scores=[[*old, *new] for old, new in zip(entry.scores, scores_of(groups), strict=True)])
 
 
 def _answers(job: Job[Plan], source: Rollouts, entry: Entry, purpose: str, samples: range) -> list[list[Rollout]]:
@@ -106,70 +132,78 @@ def _answered(rollout: Rollout) -> Answered:
     return Answered(rollout.row.index, rollout.row.prompt_text, rollout.parsed.text, rollout.reward)
 
 
-def _measured_on(plan: Plan, *, is_split: bool) -> str:
-    answers = f"{plan.final_samples} fresh answers each"
-    if plan.in_sample:
-        return f"{plan.report_items} training rows, {answers}: says nothing about new prompts"
-    if is_split:
-        return f"{plan.report_items} held-out rows that played no part in choosing, {answers}"
-    return (
-        f"the {plan.report_items} held-out rows that checkpoints were chosen on, {answers}; too few to set some aside, "
-        "so the gain may be slightly overstated"
-    )
-
-
 def deliver(
     job: Job,  # type: ignore[type-arg]  # of either plan
     entries: Sequence[Entry],
     measure: Measure,
     *,
+    method: Method,
+    rows: Sequence[RawRow],
+    report_rows: Sequence[RawRow],
     kl_budget_nats: float,
     samples_per_item: int,
-    measured_on: str,
 ) -> Selection:
-    """Apply the rule to the finalists and the gate to its choice. Leaves the delivered adapter in the policy.
-
-    Without held-out rows, or with too few, nothing is claimed; the checkpoint is still delivered if it gained on the
-    rows there are, because the owner of one row wants that row learned.
-    """
+    """Apply the rule to the finalists and the gate to its choice. Leaves the delivered adapter in the policy."""
     plan, progress = job.plan, job.progress
-    chosen_step, judged = judge([entry.scored for entry in entries], kl_budget_nats=kl_budget_nats)
+    table = ScoreTable(
+        method=method,
+        rows=tuple(row.index for row in rows),
+        report_rows=() if method == "corrected" else tuple(row.index for row in report_rows),
+        kl_budget_nats=kl_budget_nats if math.isfinite(kl_budget_nats) else None,
+        seed=stable_seed(job.spec.seed, "bootstrap"),
+        candidates=tuple(
+            CandidateScores(
+                step=entry.step, kl_nats=entry.kl_nats, illness=entry.illness, item_means=_numbers(entry.items)
+            )
+            for entry in entries
+        ),
+    )
+    chosen_step, _ = choose(table)
     base = measure(progress.entry(0))
     chosen = base if chosen_step == 0 else measure(progress.entry(chosen_step))
-    gain = measure_gain(chosen.scores, base.scores, seed=stable_seed(job.spec.seed, "bootstrap"))
-    passed = chosen_step != 0 and gain.lower_bound > 0
-    claimed = passed and may_claim(plan.report_items, in_sample=plan.in_sample)
-    if chosen_step != 0 and not passed:
-        judged = [_rejected(one, gain) if one.step == chosen_step else one for one in judged]
-        chosen_step, chosen, gain = 0, base, Gain(0.0, 0.0, 0.0, 0.0, gain.num_items)
-    delivered = progress.entry(chosen_step)
+    if method != "corrected":
+        measured = {"base_report": _numbers(base.scores), "chosen_report": _numbers(chosen.scores)}
+        table = table.model_copy(update=measured)
+    verdict = reach_verdict(table, in_sample=plan.in_sample)
+    delivered = progress.entry(verdict.delivered)
     job.load(delivered)
     return Selection(
-        verdict="improved" if claimed else "no_measurable_gain",
-        chosen_step=chosen_step,
+        verdict="improved" if verdict.claimed else "no_measurable_gain",
+        chosen_step=delivered.step,
         chosen_adapter_digest=delivered.adapter_digest,
         rule=RULE,
-        base_mean=mean_and_error(base.scores)[0],
-        chosen_mean=mean_and_error(chosen.scores)[0],
-        gain=gain.mean,
-        gain_low=gain.low,
-        gain_high=gain.high,
+        base_mean=verdict.base_mean,
+        chosen_mean=verdict.delivered_mean,
+        gain=verdict.gain.mean,
+        gain_low=verdict.gain.low,
+        gain_high=verdict.gain.high,
         num_items=plan.report_items,
         samples_per_item=samples_per_item,
         in_sample=plan.in_sample,
-        measured_on=measured_on,
+        measured_on=_measured_on(method, plan.report_items, samples_per_item, in_sample=plan.in_sample),
         kl_nats=delivered.kl_nats,
-        candidates=_candidates(progress, judged),
-        examples=_examples(base.answers, chosen.answers),
+        candidates=_candidates(progress, verdict.judged),
+        examples=_examples(base.answers, chosen.answers if verdict.delivered else base.answers),
+        table=table,
     )
 
 
-def _rejected(one: Judged, gain: Gain) -> Judged:
-    reason = (
-        f"chosen by the rule, but not delivered: measured anew its gain was {gain.mean:+.4f} (95 %: {gain.low:+.4f} to "
-        f"{gain.high:+.4f}), not above zero with enough confidence"
-    )
-    return replace(one, reason=reason)
+def _measured_on(method: Method, num_rows: int, samples: int, *, in_sample: bool) -> str:
+    each = f", {samples} answers each" if samples > 1 else ""
+    if in_sample:
+        return f"{num_rows} training rows{each}: says nothing about new prompts"
+    if method == "fresh_rows":
+        return f"{num_rows} held-out rows that played no part in choosing{each}"
+    if method == "corrected":
+        return (
+            f"the {num_rows} held-out rows that checkpoints were chosen on{each}; the advantage of being chosen is "
+            "taken off by resampling the rows"
+        )
+    return f"{num_rows} held-out rows, on which checkpoints were chosen, too{each}: too few for a claim"
+
+
+def _numbers(items: Items) -> tuple[float | None, ...]:
+    return tuple(None if math.isnan(value) else float(value) for value in items)
 
 
 def _candidates(progress: Progress, judged: Sequence[Judged]) -> tuple[Candidate, ...]:
@@ -190,8 +224,8 @@ def _candidates(progress: Progress, judged: Sequence[Judged]) -> tuple[Candidate
 
 
 def _why_not(entry: Entry) -> str:
-    if not entry.healthy:
-        return "not eligible: far more answers were cut off than at step 0"
+    if entry.illness:
+        return f"not eligible: {entry.illness}"
     return "not among the finalists: others were better, or as good and nearer to the base"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from fettle_workers.contract.events import CheckpointCommitted, Message, Rollout
 from fettle_workers.contract.spec import TrainSpec
 from fettle_workers.engine.checkpoint import ROLLOUTS, writer
 from fettle_workers.engine.errors import CheckpointError
+from fettle_workers.engine.health import Finding
 from fettle_workers.engine.learner import Learner
 from fettle_workers.engine.model import Policy
 from fettle_workers.engine.plan import Plan, SupervisedPlan
@@ -22,12 +24,13 @@ from fettle_workers.engine.rollout_table import write_rollouts
 PlanT = TypeVar("PlanT", Plan, SupervisedPlan)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job(Generic[PlanT]):
     """Everything a phase of training needs.
 
     `pending` are the rollouts since the last commit: they are only ever stored together with the state they led to,
     except those of the final measurements, which lead to none.
+    `is_finishing`: the next step is the last one, because its owner wants the result now.
     `first_step` is where this process began: 0, or the committed step it resumed from.
     """
 
@@ -41,13 +44,37 @@ class Job(Generic[PlanT]):
     pending: list[Rollout] = field(default_factory=list)
     started_at: float = field(default_factory=time.perf_counter)
     first_step: int = 0
+    is_finishing: bool = False
 
     @property
     def policy(self) -> Policy:
         return self.learner.policy
 
-    def say(self, message: str, *, level: Literal["info", "warn", "error"] = "info", code: str | None = None) -> None:
-        self.events.emit(Message(level=level, message=message, code=code))
+    def say(self, message: str, *, level: Literal["info", "warn", "error"] = "info") -> None:
+        self.events.emit(Message(level=level, message=message))
+
+    def act(self, finding: Finding, *, kl_budget_nats: float) -> None:
+        """Tell what a rule of health found, and do what it asks for. A return happens before the next step."""
+        progress, words = self.progress, finding.message
+        if finding.action == "halve_rate":
+            progress.health.lr_scale /= 2
+            words += " The learning rate is halved."
+        elif finding.action == "roll_back":
+            progress.go_back_to = progress.best(kl_budget_nats=kl_budget_nats).step
+            words += f": training goes back to the adapter of step {progress.go_back_to} with half the learning rate"
+        elif finding.action == "stop":
+            progress.end_reason = finding.message
+            words += ": training ends"
+        if progress.health.is_news(finding):
+            values = {name: value for name, value in finding.values.items() if math.isfinite(value)}
+            self.events.emit(
+                Message(level=finding.level, message=words, code=finding.code, step=progress.step, values=values)
+            )
+
+    def tell_end(self) -> None:
+        """Say why training ends, before the final measurement begins."""
+        why = f"training ends at step {self.progress.step}: {self.progress.end_reason}"
+        self.events.emit(Message(message=why, code="training_ended", step=self.progress.step))
 
     def eta_s(self) -> float | None:
         """Seconds to the last step at the pace of this process so far, evaluations included."""
@@ -93,13 +120,20 @@ class Job(Generic[PlanT]):
     def stopped(self) -> Stopped | None:
         """Honour a command at a step boundary: commit, unless the job is cancelled."""
         command = self.control.poll()
-        if command is None:
+        self.is_finishing = command == "finish"
+        if command is None or self.is_finishing:
             return None
         if command == "cancel":
             return Stopped(reason="cancelled", step=self.progress.step)
         if self._is_uncommitted():
             self.commit(candidate=False)
         return Stopped(reason="paused" if command == "pause" else "preempted", step=self.progress.step)
+
+    def last_step(self) -> str | None:
+        """Why the step just made is the last one, if it is; its policy is then evaluated and becomes a candidate."""
+        if self.progress.step == self.plan.total_steps:
+            return "all steps are done"
+        return "you asked to finish" if self.is_finishing else None
 
     def _is_uncommitted(self) -> bool:
         evaluated = any(entry.step == self.progress.step for entry in self.progress.table)
@@ -118,14 +152,19 @@ class Job(Generic[PlanT]):
             )
         self.policy.load_adapter(folder)
 
-    def return_to(self, entry: Entry, why: str) -> None:
-        """Go on training from an earlier candidate, with the optimizer's memory cleared and half the learning rate."""
-        self.load(entry)
+    def go_back_if_decided(self) -> None:
+        """Go on from an earlier candidate, with the optimizer's memory cleared, half the learning rate and a warm-up.
+
+        Before a step and not when it is decided, so that a commit in between holds the adapter that was evaluated.
+        """
+        progress = self.progress
+        step, progress.go_back_to = progress.go_back_to, None
+        if step is None:
+            return
+        self.load(progress.entry(step))
         self.learner.reset()
-        self.progress.health.lr_scale /= 2
-        self.say(
-            f"{why}: training goes on from the adapter of step {entry.step} with half the learning rate", level="warn"
-        )
+        progress.health.start_afresh()
+        progress.warm_from = progress.step
 
 
 def mean(values: Sequence[float]) -> float | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.distributed import ProcessGroup
 
 from fettle_workers.engine.logprob import Microbatch, TokenScores, TokenSequence, microbatches, score_tokens
 from fettle_workers.engine.loss import Loss
@@ -31,32 +33,61 @@ class Gradients:
 
 
 class Learner:
-    """The adapter's optimizer. Its whole state is two moments per tensor and a count."""
+    """The adapter's optimizer. Its whole state is two moments per tensor and a count.
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    With a process group, each of its processes calls `accumulate` with its own share of a step's sequences, and all end
+    with the gradient over the whole step: equal weights stay equal. The base is replicated.
+    """
+
+    def __init__(self, policy: Policy, *, group: ProcessGroup | None = None) -> None:
+        self.policy, self._group = policy, group
         self._parameters = policy.parameters()
         self.num_updates = 0
         self._first = {name: torch.zeros_like(parameter) for name, parameter in self._parameters.items()}
         self._second = {name: torch.zeros_like(parameter) for name, parameter in self._parameters.items()}
 
-    def accumulate(self, sequences: Sequence[TokenSequence], loss: LossFunction, *, temperature: float) -> Gradients:
+    def accumulate(
+        self, sequences: Sequence[TokenSequence], loss: LossFunction, *, temperature: float, entropy_grad: bool = False
+    ) -> Gradients:
         """Gradient of the mean loss per unmasked token over all sequences, however they are cut into microbatches.
 
         Masks are only known after each forward pass, so sums are accumulated and divided once at the end.
+
+        Args:
+            entropy_grad: the loss uses the gradient of the tokens' entropy.
         """
         for parameter in self._parameters.values():
             parameter.grad = None
         total, num_tokens, sums = 0.0, 0, dict[str, float]()
-        for batch in microbatches(sequences, self.policy.device):
-            scores = score_tokens(self.policy, batch, temperature=temperature)
+        for batch in microbatches(self.policy, sequences):
+            scores = score_tokens(self.policy, batch, temperature=temperature, entropy_grad=entropy_grad)
             part = loss(batch, scores)
             part.total.backward()
             total += float(part.total.detach())
             num_tokens += int(part.num_tokens)
-            for name, value in (*part.sums.items(), ("entropy", scores.entropy_N.sum())):
+            for name, value in (*part.sums.items(), ("entropy", scores.entropy_N.detach().sum())):
                 sums[name] = sums.get(name, 0.0) + float(value)
+        if self._group is not None:
+            total, num_tokens, sums = self._over_processes(self._group, total, num_tokens, sums)
         return Gradients(total / max(1, num_tokens), num_tokens, self._scale_gradients(num_tokens), sums)
+
+    def _over_processes(
+        self, group: ProcessGroup, total: float, num_tokens: int, sums: dict[str, float]
+    ) -> tuple[float, int, dict[str, float]]:
+        """Add up what the processes found: the gradients in one message, the numbers in another."""
+        parameters = list(self._parameters.values())
+        flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
+        distributed.all_reduce(flat, group=group)
+        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
+        found: list[Any] = [None] * group.size()
+        distributed.all_gather_object(found, (total, num_tokens, sums), group=group)
+        names = dict.fromkeys(name for _, _, part in found for name in part)
+        return (
+            sum(one for one, _, _ in found),
+            sum(count for _, count, _ in found),
+            {name: sum(part.get(name, 0.0) for _, _, part in found) for name in names},
+        )
 
     def _scale_gradients(self, num_tokens: int) -> float:
         squares = 0.0
@@ -105,8 +136,8 @@ class Learner:
             self._second[name].copy_(tensors[f"adam.second.{name}"])
 
 
-def warmed_up(step: int, *, warmup_steps: int) -> float:
-    """Factor on the learning rate of the first steps: 1/w, 2/w, ..., 1. `step` counts from 1."""
+def warmed_up(step: float, *, warmup_steps: int) -> float:
+    """Factor on the learning rate of the first steps: 1/w, 2/w, ..., 1. `step` counts from 1, in parts if need be."""
     return min(1.0, step / warmup_steps)
 
 

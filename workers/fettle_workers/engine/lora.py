@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, TaskType
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -44,23 +43,27 @@ class LoraSettings:
     target_modules: tuple[str, ...]
     base_model_id: str
 
-    def peft_config(self) -> LoraConfig:
-        return LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=0.0,
-            target_modules=list(self.target_modules),
-            task_type=TaskType.CAUSAL_LM,
-        )
-
     def to_json(self) -> str:
-        """The text of `adapter_config.json`. Equal settings give equal bytes; nothing of this machine is in it."""
-        config = self.peft_config().to_dict() | {
+        """The text of `adapter_config.json`. Equal settings give equal bytes; nothing of this machine is in it.
+
+        What is left out has PEFT's default, which is plain LoRA; the settings that others read are spelled out.
+        """
+        config = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
             "base_model_name_or_path": self.base_model_id,
             "inference_mode": True,
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": 0.0,
+            "bias": "none",
             "target_modules": sorted(self.target_modules),
+            "modules_to_save": None,
+            "fan_in_fan_out": False,
+            "use_rslora": False,
+            "use_dora": False,
         }
-        return json.dumps(config, indent=2, sort_keys=True, default=sorted) + "\n"
+        return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
 
 def read_settings(folder: Path) -> LoraSettings:
@@ -94,6 +97,9 @@ def read_settings(folder: Path) -> LoraSettings:
 
 
 def _refuse_unknown_settings(config: dict[str, Any]) -> None:
+    # Imported here: PEFT takes seconds to import, and a job that starts from a base does without it.
+    from peft import LoraConfig, TaskType
+
     plain = LoraConfig(task_type=TaskType.CAUSAL_LM).to_dict()
     for name, value in config.items():
         if name in _IGNORED or not value or value == plain.get(name):

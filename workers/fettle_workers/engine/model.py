@@ -1,26 +1,21 @@
-"""The policy: a causal language model of any architecture in transformers, with a LoRA adapter of PEFT on it.
+"""The policy: a causal language model with a LoRA adapter on it, its tokenizer and its chat format.
 
 Letters in shapes: B rows, L tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from peft import PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.pytorch_utils import Conv1D
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from fettle_workers.contract.catalogue import BaseModelEntry
 from fettle_workers.engine.chat import ChatFormat
@@ -32,64 +27,43 @@ from fettle_workers.engine.lora import (
     read_tensors,
     write_adapter,
 )
-
-_ADAPTER = "default"
-# Linear layers whose forward is never called, because the model multiplies with their weight itself, and those that
-# PEFT refuses on such models. An adapter there would never be trained.
-_NEVER_ADAPTED = {
-    "mamba": {"dt_proj", "out_proj"},
-    "falcon_mamba": {"dt_proj", "out_proj"},
-    "mamba2": {"out_proj"},
-    "falcon_h1": {"out_proj"},
-    "nemotron_h": {"out_proj"},
-}
-
-
-class ModelError(Exception):
-    """The base model cannot be loaded. The operator must act: the message says what was found and expected."""
+from fettle_workers.engine.native.load import load_native
+from fettle_workers.engine.network import BaseNetwork, ModelError, Network
 
 
 @dataclass
 class Policy:
     """Base and adapter in one torch module. The base is frozen; the adapter's tensors are fp32."""
 
-    model: PeftModel
+    network: Network
     tokenizer: PreTrainedTokenizerFast
     chat: ChatFormat
     device: torch.device
     lora: LoraSettings
-    _adapter_off: bool = field(default=False, repr=False)
-
-    @property
-    def base(self) -> PreTrainedModel:
-        """The transformers model inside, its linear layers wrapped by PEFT."""
-        return self.model.get_base_model()
-
-    @property
-    def adapter_is_off(self) -> bool:
-        return self._adapter_off
 
     @property
     def context_size(self) -> int:
         """Longest sequence in tokens, prompt and completion; a model without a limit says 2**31 - 1."""
-        config = self.base.config.get_text_config(decoder=True)
-        return int(getattr(config, "max_position_embeddings", None) or 2**31 - 1)
+        return self.network.context_size
+
+    @property
+    def hidden_size(self) -> int:
+        return self.network.hidden_size
+
+    @property
+    def num_logits(self) -> int:
+        """Logits per token: at least as many as the tokenizer has ids."""
+        return self.network.num_logits
 
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Inside, the policy is its base: the adapter is off."""
-        before = self._adapter_off
-        self._set_adapter_off(True)
+        before = self.network.adapter_off
+        self.network.adapter_off = True
         try:
             yield
         finally:
-            self._set_adapter_off(before)
-
-    def _set_adapter_off(self, off: bool) -> None:
-        # PeftModel.disable_adapter does the same and, per call, walks every module to report on it.
-        self._adapter_off = off
-        for layer in self.lora_layers.values():
-            layer._disable_adapters = off
+            self.network.adapter_off = before
 
     def logits(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """Forward pass without cache, differentiable in the adapter.
@@ -101,44 +75,15 @@ class Policy:
         Returns:
             [B, L, V] fp32; meaningless where the mask is 0.
         """
-        inputs = {} if bool(mask_BL.all()) else self._padded_inputs(mask_BL)
-        return self.base(input_ids=ids_BL, use_cache=False, **inputs).logits.float()
-
-    def _padded_inputs(self, mask_BL: Tensor) -> dict[str, Tensor]:
-        if not self.takes_positions:
-            return {"attention_mask": mask_BL}
-        positions_BL = (mask_BL.long().cumsum(-1) - 1).clamp_min(0)
-        # Under a causal mask no token sees padding to its right, so such a batch needs no mask and runs the fast path.
-        if bool((mask_BL[:, 1:] <= mask_BL[:, :-1]).all()):
-            return {}
-        return {"attention_mask": mask_BL, "position_ids": positions_BL}
-
-    @cached_property
-    def takes_positions(self) -> bool:
-        """Whether the architecture has token positions (attention) rather than only a recurrent state (Mamba)."""
-        return "position_ids" in inspect.signature(self.base.forward).parameters
-
-    @cached_property
-    def lora_layers(self) -> dict[str, LoraLayer]:
-        """The adapted linear layers by name, sorted."""
-        found = {name: module for name, module in self.model.named_modules() if isinstance(module, LoraLayer)}
-        return dict(sorted(found.items()))
+        return self.network.logits(ids_BL, mask_BL)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The trainable tensors, sorted by name; names as in the adapter file."""
-        return dict(self._parameters)
-
-    @cached_property
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        named = {}
-        for name, layer in self.lora_layers.items():
-            named[f"{name}.lora_A.weight"] = layer.lora_A[_ADAPTER].weight
-            named[f"{name}.lora_B.weight"] = layer.lora_B[_ADAPTER].weight
-        return dict(sorted(named.items()))
+        return self.network.parameters
 
     def adapter_tensors(self) -> dict[str, Tensor]:
         """Copies of the adapter's tensors, on the CPU, sorted by name."""
-        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self._parameters.items()}
+        return {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.network.parameters.items()}
 
     def set_adapter_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Copy values into the adapter in place; the parameters stay the same objects.
@@ -146,9 +91,9 @@ class Policy:
         Raises:
             AdapterError: a name or a shape differs from this policy's adapter.
         """
-        _check_same_tensors(self._parameters, tensors)
+        _check_same_tensors(self.network.parameters, tensors)
         with torch.no_grad():
-            for name, parameter in self._parameters.items():
+            for name, parameter in self.network.parameters.items():
                 parameter.copy_(tensors[name])
 
     def save_adapter(self, folder: Path) -> str:
@@ -168,11 +113,9 @@ class Policy:
     def base_digest(self) -> str:
         """SHA-256 (hex) over names, types, shapes and bytes of the base's weights, adapter excluded."""
         total = hashlib.sha256()
-        for name, tensor in sorted(self.base.state_dict().items()):
-            if ".lora_" in name:
-                continue
+        for name, tensor in sorted(self.network.base_tensors()):
             plain = tensor.detach().cpu().contiguous()
-            total.update(f"{name.replace('.base_layer', '')}\0{plain.dtype}\0{tuple(plain.shape)}\n".encode())
+            total.update(f"{name}\0{plain.dtype}\0{tuple(plain.shape)}\n".encode())
             total.update(plain.flatten().view(torch.uint8).numpy())
         return total.hexdigest()
 
@@ -197,7 +140,7 @@ def resolve_source(entry: BaseModelEntry) -> str | Path:
 class Base:
     """A base model without any adapter, as loaded: the start of one policy, or of several that share its weights."""
 
-    model: PreTrainedModel
+    network: BaseNetwork
     tokenizer: PreTrainedTokenizerFast
     chat: ChatFormat
     model_id: str
@@ -206,7 +149,7 @@ class Base:
     def new_adapter(self, *, rank: int = 16, alpha: int = ALPHA, seed: int = 0) -> Policy:
         """A policy whose adapter changes nothing: B = 0. A is drawn from `seed` on the CPU, so that the same seed
         gives the same tensors on every device."""
-        settings = LoraSettings(rank, alpha, _linear_names(self.model), self.model_id)
+        settings = LoraSettings(rank, alpha, self.network.linear_names, self.model_id)
         policy = self._policy(settings)
         _initialise(policy, seed)
         return policy
@@ -226,7 +169,7 @@ class Base:
 
     def _policy(self, settings: LoraSettings) -> Policy:
         return Policy(
-            model=_inject(_twin(self.model), settings),
+            network=self.network.adapted(settings),
             tokenizer=self.tokenizer,
             chat=self.chat,
             device=self.device,
@@ -273,10 +216,20 @@ def load_base(
     revision: str | None = None,
 ) -> Base:
     """Load a base model and its tokenizer; arguments and errors as in `load_policy`."""
+    if isinstance(source, Path):
+        _check_folder(source)
     device = torch.device(device)
-    model = _load_model(source, dtype=_torch_dtype(dtype, device), revision=revision).to(device)
+    torch_dtype = _torch_dtype(dtype, device)
     tokenizer = _load_tokenizer(source, revision=revision)
-    return Base(model, tokenizer, ChatFormat.of(tokenizer, model.generation_config), base_model_id, device)
+    native = load_native(source, dtype=torch_dtype, device=device, revision=revision)
+    if native is not None:
+        network, generation = native
+        return Base(network, tokenizer, ChatFormat.of(tokenizer, generation), base_model_id, device)
+    # Imported here: transformers' model code and PEFT take seconds, and the native decoder needs neither.
+    from fettle_workers.engine.generic.network import load_generic
+
+    generic = load_generic(source, dtype=torch_dtype, device=device, revision=revision)
+    return Base(generic, tokenizer, ChatFormat.of(tokenizer, generic.model.generation_config), base_model_id, device)
 
 
 def use_threads(num_threads: int = 1) -> None:
@@ -292,27 +245,6 @@ def _torch_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
     if not isinstance(named, torch.dtype) or not named.is_floating_point:
         raise ModelError(f"dtype {dtype!r} of the base model: expected 'float32' or 'bfloat16'")
     return named
-
-
-def _load_model(source: str | Path, *, dtype: torch.dtype, revision: str | None) -> PreTrainedModel:
-    if isinstance(source, Path):
-        _check_folder(source)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=dtype,
-            revision=revision or "main",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=isinstance(source, Path),
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"base model {source}: {error}") from error
-    model.eval()  # nothing here drops out or updates statistics; some models compute differently in train mode
-    model.requires_grad_(False)
-    if dtype != torch.float32:
-        _compute_head_in_fp32(model)
-    return model
 
 
 def _check_folder(folder: Path) -> None:
@@ -334,50 +266,6 @@ def _load_tokenizer(source: str | Path, *, revision: str | None) -> PreTrainedTo
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(f"tokenizer of {source}: needs tokenizer.json; {type(tokenizer).__name__} is not a fast one")
     return tokenizer
-
-
-def _compute_head_in_fp32(model: PreTrainedModel) -> None:
-    """Logits of a bf16 model differ in the second digit when the head rounds them; sampler and learner must agree."""
-    head = model.get_output_embeddings()
-    weight = head.weight.detach().float()
-    bias = None if getattr(head, "bias", None) is None else head.bias.detach().float()
-
-    def forward(hidden: Tensor) -> Tensor:
-        nonlocal weight, bias
-        if weight.device != hidden.device:
-            weight, bias = weight.to(hidden.device), None if bias is None else bias.to(hidden.device)
-        return nn.functional.linear(hidden.float(), weight, bias)
-
-    head.forward = forward
-
-
-def _linear_names(model: PreTrainedModel) -> tuple[str, ...]:
-    """Last parts of the names of every linear layer, without the output head."""
-    head = model.get_output_embeddings()
-    names = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head
-    }
-    names -= _NEVER_ADAPTED.get(model.config.model_type, set())
-    if not names:
-        raise ModelError(f"architecture {model.config.model_type!r} has no linear layer to put an adapter on")
-    return tuple(sorted(names))
-
-
-def _twin(model: PreTrainedModel) -> PreTrainedModel:
-    """The same model in new module objects: the tensors are shared, what PEFT does to the modules is not."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared)
-
-
-def _inject(base: PreTrainedModel, settings: LoraSettings) -> PeftModel:
-    try:
-        model = get_peft_model(base, settings.peft_config())
-    except ValueError as error:
-        raise AdapterError(f"the adapter's modules do not fit the base model: {error}") from error
-    model.eval()
-    return model
 
 
 def _initialise(policy: Policy, seed: int) -> None:

@@ -25,8 +25,11 @@ class Sampler(Protocol):
 class GraderRunner(Protocol):
     """The job's grader, ready to grade."""
 
-    def grade(self, items: Sequence[tuple[dict[str, Any], Sample]]) -> list[Grade]:
-        """One grade for each (row, completion), in order. A failed grade has no score; nothing is raised for it."""
+    def grade(self, groups: Sequence[tuple[dict[str, Any], Sequence[Sample]]]) -> list[list[Grade]]:
+        """One grade for each completion of each (row, all its completions), in order.
+
+        A failed grade has no score; nothing is raised for it.
+        """
         ...
 
 
@@ -74,4 +77,4 @@ class CheckpointStore(Protocol):
 class Control(Protocol):
     """Commands to the trainer, honoured at step boundaries."""
 
-    def poll(self) -> Literal["pause", "cancel", "preempt"] | None: ...
+    def poll(self) -> Literal["pause", "cancel", "preempt", "finish"] | None: ...

@@ -9,23 +9,36 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fettle_workers.engine.curriculum import ItemMemory
-from fettle_workers.engine.health import EarlyStop, GradeLog, Health, KlControl
+from fettle_workers.engine.grade_log import GradeLog
+from fettle_workers.engine.health import Health
+from fettle_workers.engine.penalties import EntropyFloor, KlControl, LengthControl
 from fettle_workers.engine.select import Items, Scored, judge, mean_and_error
+from fettle_workers.engine.stopping import EarlyStop
+from fettle_workers.engine.vote import VoteWatch
 
 _BEST_KEPT, _NEAREST_KEPT = 4, 4
 
 
 @dataclass
 class Entry:
-    """One evaluated step in the evaluation table. `scores[item][sample]`; None where the grade failed."""
+    """One evaluated step in the evaluation table. `scores[item][sample]`; None where the grade failed.
+
+    `illness` says why the step cannot be delivered; `train_reward` is that of the training rows at the time.
+    """
 
     step: int
     adapter_digest: str
     scores: list[list[float | None]]
     kl_nats: float
     truncated_share: float = 0.0
-    healthy: bool = True
+    tokens_mean: float = 0.0
+    train_reward: float | None = None
+    illness: str | None = None
     kept: bool = True
+
+    @property
+    def healthy(self) -> bool:
+        return self.illness is None
 
     @property
     def items(self) -> Items:
@@ -34,7 +47,7 @@ class Entry:
 
     @property
     def scored(self) -> Scored:
-        return Scored(self.step, self.items, self.kl_nats, healthy=self.healthy)
+        return Scored(self.step, self.items, self.kl_nats, illness=self.illness)
 
 
 def _mean(samples: Sequence[float | None]) -> float:
@@ -52,7 +65,10 @@ class Progress:
         groups_seen, groups_informative: since the last evaluation.
         signal_seen: some group had different rewards.
         table: every evaluation so far.
-        go_back_to: candidate whose adapter the next step starts from, decided at the last evaluation.
+        lowest_reward, highest_reward: of all training completions so far; what a pass rate is measured against.
+        long_costs: too many completions are cut off, so being long costs reward.
+        go_back_to: candidate whose adapter the next step starts from, because of what the last step showed.
+        warm_from: the step of the last such return, from which the learning rate is warmed up again.
         end_reason: why training ended; None while it goes on.
     """
 
@@ -70,8 +86,15 @@ class Progress:
     health: Health = field(default_factory=Health)
     early_stop: EarlyStop = field(default_factory=EarlyStop)
     kl: KlControl = field(default_factory=KlControl)
+    entropy: EntropyFloor = field(default_factory=EntropyFloor)
+    length: LengthControl = field(default_factory=LengthControl)
+    votes: VoteWatch = field(default_factory=VoteWatch)
     table: list[Entry] = field(default_factory=list)
+    lowest_reward: float | None = None
+    highest_reward: float | None = None
+    long_costs: bool = False
     go_back_to: int | None = None
+    warm_from: int = 0
     end_reason: str | None = None
 
     def entry(self, step: int) -> Entry:

@@ -8,10 +8,13 @@ import numpy as np
 
 from fettle_workers.contract.events import StepMetrics, Timing
 from fettle_workers.engine.advantage import Advantages
+from fettle_workers.engine.credit import length_coef
+from fettle_workers.engine.health import Signs
 from fettle_workers.engine.job import Job, mean
 from fettle_workers.engine.plan import Plan
 from fettle_workers.engine.rollout import Collected, grader_metrics
-from fettle_workers.engine.update import Updated
+from fettle_workers.engine.update import Updated, kl_coef
+from fettle_workers.engine.vote import votes
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class StepReport:
     drawn: Collected
     advantages: Advantages
     updated: Updated
+    signs: Signs
     training_s: float
     total_s: float
 
@@ -33,6 +37,7 @@ def step_metrics(job: Job[Plan], report: StepReport, *, eval_s: float) -> StepMe
     std_G = report.advantages.std_G[~np.isnan(report.advantages.std_G)]
     num_tokens = sum(len(rollout.completion.ids) for rollout in rollouts)
     unresponsive = sum(rollout.grade.errors.unresponsive_reward_error for rollout in rollouts)
+    held = votes(report.drawn.groups)
     return StepMetrics(
         step=progress.step,
         total_steps=plan.total_steps,
@@ -49,6 +54,14 @@ def step_metrics(job: Job[Plan], report: StepReport, *, eval_s: float) -> StepMe
         reasoning_tokens_mean=mean([rollout.parsed.num_reasoning_tokens for rollout in rollouts]),
         truncated_share=sum(rollout.is_truncated for rollout in rollouts) / len(rollouts),
         informative_group_share=float(report.advantages.informative_G.mean()),
+        masked_share=updated.masked_share,
+        mismatch_kl_nats=updated.mismatch_kl_nats,
+        repeated_share=report.signs.repeated_share,
+        entropy_coef=progress.entropy.coef,
+        kl_coef=kl_coef(job),
+        length_coef=length_coef(progress, plan),
+        majority_share=mean([vote.share for vote in held]),
+        canary_accuracy=mean([float(vote.winner_is_right) for vote in held if vote.winner_is_right is not None]),
         unresponsive_share=unresponsive / len(rollouts),
         num_completions=len(rollouts),
         num_failed_grades=len(rollouts) - len(rewards),

@@ -16,7 +16,7 @@ from fettle_workers.engine.logprob import TokenSequence
 from fettle_workers.engine.ports import GraderRunner, Sampler
 from fettle_workers.engine.sampler import Completion, Request, SamplingParams
 
-Purpose = Literal["train", "eval", "final", "report"]
+Purpose = Literal["train", "eval", "final", "report", "preflight"]
 
 
 @dataclass
@@ -44,6 +44,11 @@ class Rollout:
         return self.grade.score
 
     @property
+    def may_train(self) -> bool:
+        """Graded, and sampled for more than to vote."""
+        return self.reward is not None and (self.grade.vote is None or self.grade.vote.trains)
+
+    @property
     def is_truncated(self) -> bool:
         return self.completion.finish_reason == "length"
 
@@ -63,11 +68,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Collected:
-    """Rollouts of each group, in the order of the groups and their seeds, and what it took."""
+    """Rollouts of each group, in the order of the groups and their seeds, and what it took.
+
+    `rows` are the numbers of a training step's rows among the training rows.
+    """
 
     groups: list[list[Rollout]]
     sampling_s: float
     grading_s: float
+    rows: frozenset[int] = frozenset()
 
     @property
     def rollouts(self) -> list[Rollout]:
@@ -92,10 +101,11 @@ def collect(
     completions = sorted(sampler.sample(requests, params), key=lambda c: (c.request_index, c.sample_index))
     sampled = time.perf_counter()
     parsed = [chat.parse(completion.ids) for completion in completions]
-    rows = [groups[completion.request_index].row for completion in completions]
-    grades = graders.grade(
-        [(row.item, _sample(completion, part)) for row, completion, part in zip(rows, completions, parsed, strict=True)]
-    )
+    of_group: list[list[Sample]] = [[] for _ in groups]
+    for completion, part in zip(completions, parsed, strict=True):
+        of_group[completion.request_index].append(_sample(completion, part))
+    graded = graders.grade([(group.row.item, samples) for group, samples in zip(groups, of_group, strict=True)])
+    grades = [grade for group in graded for grade in group]  # completions are sorted by group
     found: list[list[Rollout]] = [[] for _ in groups]
     for completion, part, grade in zip(completions, parsed, grades, strict=True):
         group = groups[completion.request_index]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fettle_workers.engine.advantage import group_advantages
+from fettle_workers.engine.advantage import is_informative
 from fettle_workers.engine.curriculum import MAX_OVERDRAW, draw_rows, refill_rows
 from fettle_workers.engine.data import Data
 from fettle_workers.engine.job import Job
@@ -22,12 +22,18 @@ from fettle_workers.engine.seeds import stable_seed
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Where completions come from: rows, sampler and grader of the job."""
+    """Where completions come from: rows, sampler and grader of the job.
+
+    `base_lengths` are the tokens of the answers that the plan was made from (none after a resume); `step0` the answers
+    of the first evaluation, where a preflight has already made them.
+    """
 
     data: Data
     sampler: Sampler
     graders: GraderRunner
     params: SamplingParams
+    base_lengths: tuple[int, ...] = ()
+    step0: list[list[Rollout]] | None = None
 
 
 def sample_step(job: Job[Plan], source: Rollouts, step: int) -> Collected:
@@ -37,7 +43,7 @@ def sample_step(job: Job[Plan], source: Rollouts, step: int) -> Collected:
         JobFailed: the grader fails too often.
     """
     progress, plan, seed = job.progress, job.plan, job.spec.seed
-    drawn = draw_rows(progress.memory, batch_size=plan.batch_size, seed=seed)
+    drawn = draw_rows(progress.memory, batch_size=plan.prompts_per_step, seed=seed)
     rows = [row for row in drawn for _ in range(plan.prompt_copies)]
     wanted, informative, num_samples = len(rows), list[int](), dict[int, int]()
     found: list[Collected] = []
@@ -55,9 +61,12 @@ def sample_step(job: Job[Plan], source: Rollouts, step: int) -> Collected:
         )
         found.append(part)
         log_grades(job, part.rollouts)
-        for row, taught in zip(rows, group_advantages(reward_table(part.groups), None).informative_G, strict=True):
+        rewards_GK = reward_table(part.groups)
+        for row, rewards_K, taught in zip(rows, rewards_GK, is_informative(rewards_GK), strict=True):
             progress.memory.observe(row, informative=bool(taught))
             informative += [row] * bool(taught)
+            if not np.isnan(rewards_K).all():
+                progress.memory.observe_reward(row, float(np.nanmean(rewards_K)))
         rows = refill_rows(
             progress.memory,
             informative_rows=informative,
@@ -76,6 +85,7 @@ def sample_step(job: Job[Plan], source: Rollouts, step: int) -> Collected:
         [group for one in found for group in one.groups],
         sampling_s=sum(one.sampling_s for one in found),
         grading_s=sum(one.grading_s for one in found),
+        rows=frozenset(num_samples),
     )
 
 
@@ -95,8 +105,18 @@ def log_grades(job: Job[Plan], rollouts: Sequence[Rollout]) -> None:
 
 
 def reward_table(groups: Sequence[Sequence[Rollout]]) -> NDArray[np.float64]:
-    """[G, K], NaN where the grade failed."""
-    return np.array([[math.nan if r.reward is None else r.reward for r in group] for group in groups], dtype=np.float64)
+    """[G, K], NaN where the grade failed or only votes, and throughout a group whose outcome gate is shut."""
+    rewards = [[r.reward if r.may_train and not is_shut(group) else math.nan for r in group] for group in groups]
+    return np.array(rewards, dtype=np.float64)
+
+
+def is_shut(group: Sequence[Rollout]) -> bool:
+    """Whether the grader names a true outcome and no completion has a positive one.
+
+    What such a group disagrees about is partial credit only, and to push that is to teach how to collect it.
+    """
+    outcomes = [rollout.grade.outcome for rollout in group if rollout.grade.outcome is not None]
+    return bool(outcomes) and max(outcomes) <= 0
 
 
 def probe_sample(groups: Sequence[Sequence[Rollout]]) -> list[Rollout]:

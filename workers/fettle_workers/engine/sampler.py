@@ -8,26 +8,21 @@ Letters in shapes: B running rows, V vocabulary, P prompts.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
-from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor
 
 from fettle_workers.engine.batch import Batch, Row, SamplingParams, fresh_batch, joined, selected
 from fettle_workers.engine.draw import draw, process, uniforms
 from fettle_workers.engine.model import Policy
-from fettle_workers.engine.slots import Slots, has_recurrent_state
 
 FinishReason = Literal["stop", "length"]
 NUM_SLOTS = 256
 _PREFILL_TOKENS = 16_384  # padded tokens of one prompt pass
-_FUSED_WEIGHTS = 100_000_000  # largest number of adapted weights that is worth a merged copy
 
 
 @dataclass(frozen=True)
@@ -68,18 +63,13 @@ class Decoder:
     """A batch of running completions of one policy.
 
     The adapter is read when the decoder is built if the model is small (its weights are then merged with a copy of
-    the base's, which saves a quarter of the time), and at every step otherwise: build a decoder per adapter version.
+    the base's), and at every step otherwise: build a decoder per adapter version.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._model = policy.base
         self._device = policy.device
-        self._pads_prompts = not has_recurrent_state(self._model.config)
-        arguments = inspect.signature(self._model.forward).parameters
-        self._cache_argument = "past_key_values" if "past_key_values" in arguments else "cache_params"
-        self._has_positions = "position_ids" in arguments
-        self._weights = _merged_weights(policy)
+        self._reader = policy.network.reader()
         self._batch: Batch | None = None
 
     @property
@@ -136,24 +126,11 @@ class Decoder:
 
     def _read(self, batch: Batch, ids_B: Tensor) -> Tensor:
         """Logits after one more token per row, [B, V] fp32."""
+        logits_BV = self._reader.read(batch.memory, ids_B, batch.position_B, batch.first_column_B, batch.num_columns)
         batch.num_columns += 1
-        inputs: dict[str, Tensor] = {}
-        if self._has_positions:
-            inputs["position_ids"] = batch.position_B[:, None]
-            if bool(batch.first_column_B.any()):
-                columns = torch.arange(batch.num_columns, device=self._device)
-                inputs["attention_mask"] = (columns >= batch.first_column_B[:, None]).long()
-        logits_BV = self._forward(ids_B[:, None], batch.slots, inputs)
         # A finished row that is still carried stays where it is: learned positions have an end.
         batch.position_B += torch.as_tensor(batch.alive, device=self._device)
         return logits_BV
-
-    def _forward(self, ids: Tensor, slots: Slots, inputs: dict[str, Tensor]) -> Tensor:
-        with self._weights():
-            output = self._model(
-                input_ids=ids, use_cache=True, logits_to_keep=1, **{self._cache_argument: slots}, **inputs
-            )
-        return output.logits[:, -1].float()
 
     def _prefill_chunks(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Cut rows into passes of bounded size; of equal prompt length when padding would change the state."""
@@ -165,7 +142,7 @@ class Decoder:
             if size == 0:
                 raise ValueError("a prompt has no tokens; expected at least one")
             too_large = (len(prompts | {row.prompt_ids})) * size > _PREFILL_TOKENS
-            unequal = not self._pads_prompts and chunk and size != len(chunk[0].prompt_ids)
+            unequal = not self._reader.pads_prompts and chunk and size != len(chunk[0].prompt_ids)
             if chunk and (too_large or unequal):
                 yield chunk
                 chunk, prompts = [], set()
@@ -181,18 +158,15 @@ class Decoder:
         for index, prompt in enumerate(prompts):
             ids[index, longest - len(prompt) :] = prompt
         first_column_P = torch.tensor([longest - len(prompt) for prompt in prompts], device=self._device)
-        inputs = {}
-        if self._has_positions and bool(first_column_P.any()):
-            mask = (torch.arange(longest, device=self._device) >= first_column_P[:, None]).long()
-            inputs = {"attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp_min(0)}
-        slots = Slots(self._model.config)
-        logits_PV = self._forward(torch.as_tensor(ids, device=self._device), slots, inputs)
+        room = max(row.params.max_new_tokens for row in rows)
+        ids_PL = torch.as_tensor(ids, device=self._device)
+        memory, logits_PV = self._reader.read_prompts(ids_PL, first_column_P, room=room)
         where = {prompt: index for index, prompt in enumerate(prompts)}
         of_row = torch.tensor([where[row.prompt_ids] for row in rows], device=self._device)
         if len(rows) > len(prompts):
-            slots.select(of_row)
+            memory.select(of_row)
         return fresh_batch(
-            rows, slots, logits_PV[of_row], first_column_P[of_row], longest, self.policy.chat.eos_ids, self._device
+            rows, memory, logits_PV[of_row], first_column_P[of_row], longest, self.policy.chat.eos_ids, self._device
         )
 
 
@@ -282,34 +256,3 @@ def _draw_tokens(batch: Batch) -> tuple[Tensor, Tensor]:
     if bool(greedy_B.any()):
         ids_B = torch.where(greedy_B, logits_BV.argmax(-1), ids_B)
     return ids_B, logprobs_BV.gather(1, ids_B[:, None])[:, 0]
-
-
-def _merged_weights(policy: Policy) -> Callable[[], AbstractContextManager[None]]:
-    """A context in which the model computes with base and adapter merged, where that is exact enough and worth it.
-
-    Merging copies; the base's own tensors are put back untouched. Not done in bf16, where a merged weight is rounded.
-    """
-    layers = list(policy.lora_layers.values())
-    if not all(isinstance(layer, LoraLinear) for layer in layers):
-        return nullcontext  # adapters on the stacked weights of a mixture of experts
-    bases = [layer.get_base_layer() for layer in layers]
-    total = sum(base.weight.numel() for base in bases)
-    exact = all(base.weight.dtype == torch.float32 for base in bases)
-    if policy.adapter_is_off or total > _FUSED_WEIGHTS or not exact:
-        return nullcontext
-    originals = [base.weight.data for base in bases]
-    with torch.no_grad():
-        merged = [layer.get_base_layer().weight + layer.get_delta_weight("default") for layer in layers]
-
-    @contextmanager
-    def active() -> Iterator[None]:
-        with policy.reference():
-            for base, weight in zip(bases, merged, strict=True):
-                base.weight.data = weight
-            try:
-                yield
-            finally:
-                for base, weight in zip(bases, originals, strict=True):
-                    base.weight.data = weight
-
-    return active

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -25,9 +26,11 @@ from fettle_workers.engine.plan import (
 )
 from fettle_workers.engine.ports import CheckpointStore, Control, EventSink, GraderRunner, Sampler
 from fettle_workers.engine.progress import Progress
+from fettle_workers.engine.rollout import Rollout
 from fettle_workers.engine.sample_step import Rollouts
 from fettle_workers.engine.sampler import Request, SamplingParams
 from fettle_workers.engine.seeds import stable_seed
+from fettle_workers.engine.step0 import Step0Differs, read_step0
 
 PlanT = TypeVar("PlanT", Plan, SupervisedPlan)
 
@@ -43,8 +46,12 @@ def start_reinforcement(
     events: EventSink,
     control: Control,
     resume_from: Path | None,
+    step0: Path | None = None,
 ) -> tuple[Job[Plan], Rollouts]:
     """Everything `train` needs, at step 0 or at the step of a checkpoint folder. Says so with `Started`.
+
+    Args:
+        step0: the rollouts of the preflight that `spec.step0` names.
 
     Raises:
         JobFailed: a row or a setting that cannot work.
@@ -60,13 +67,30 @@ def start_reinforcement(
         reasoning_effort=method.hyperparameters.reasoning_effort,
     )
     job = resumed(spec, Plan, resume_from, policy, checkpoints, events, control) if resume_from else None
+    lengths: list[int] = []
     if job is None:
-        plan = _resolve(method, data, policy=policy, sampler=sampler, seed=spec.seed)
+        lengths = _base_lengths(spec, method, data, policy=policy, sampler=sampler)
+        plan = _resolve(method, data, policy=policy, base_lengths=lengths)
         job = fresh(spec, plan, policy, checkpoints, events, control)
     plan = job.plan
     params = SamplingParams(max_new_tokens=plan.max_completion_tokens, temperature=plan.temperature)
     announce(job, raw)
-    return job, Rollouts(data, sampler, graders, params)
+    known = _known_step0(job, data, step0) if job.progress.step == 0 and not job.progress.table else None
+    return job, Rollouts(data, sampler, graders, params, tuple(lengths), known)
+
+
+def _known_step0(job: Job[Plan], data: Data, path: Path | None) -> list[list[Rollout]] | None:
+    """The answers of a preflight, if they are those that this job's first evaluation would give."""
+    if job.spec.step0 is None:
+        return None
+    name = job.spec.step0.preflight_id
+    try:
+        known = read_step0(path, job.spec.step0.settings, rows=data.select, plan=job.plan, chat=job.policy.chat)
+    except Step0Differs as reason:
+        job.say(f"The answers of {name} cannot stand in for the evaluation at step 0: {reason}", level="warn")
+        return None
+    job.say(f"The evaluation at step 0 takes over {sum(map(len, known))} graded answers of {name}.")
+    return known
 
 
 def fresh(
@@ -114,22 +138,29 @@ def announce(job: Job[PlanT], raw: RawData) -> None:
         job.say(warning, level="warn")
 
 
-def _resolve(method: ReinforcementMethod, data: Data, *, policy: Policy, sampler: Sampler, seed: int) -> Plan:
-    room = policy.context_size - data.longest_prompt
+def _resolve(method: ReinforcementMethod, data: Data, *, policy: Policy, base_lengths: Sequence[int]) -> Plan:
     return resolve_plan(
         method.hyperparameters,
         num_rows=len(data.train),
         select_items=len(data.select),
         report_items=len(data.report),
         in_sample=data.in_sample,
-        hidden_size=policy.base.config.get_text_config(decoder=True).hidden_size,
-        completion_room=room,
-        base_lengths=_answer_lengths(method, data, sampler=sampler, room=room, seed=seed),
+        hidden_size=policy.hidden_size,
+        completion_room=policy.context_size - data.longest_prompt,
+        base_lengths=base_lengths,
     )
 
 
-def _answer_lengths(method: ReinforcementMethod, data: Data, *, sampler: Sampler, room: int, seed: int) -> list[int]:
-    """Lengths of the policy's answers to some training prompts: how long completions have to be, is read off these."""
+def _base_lengths(
+    spec: TrainSpec, method: ReinforcementMethod, data: Data, *, policy: Policy, sampler: Sampler
+) -> list[int]:
+    """Lengths of the policy's answers to some training prompts: how long completions have to be, is read off these.
+
+    A preflight has already asked for the same answers.
+    """
+    if spec.step0 is not None:
+        return list(spec.step0.settings.base_lengths)
+    room, seed = policy.context_size - data.longest_prompt, spec.seed
     asked = method.hyperparameters
     bound = asked.max_completion_tokens
     bound = auto_completion_bound(asked.reasoning_effort) if bound == "auto" else bound

@@ -24,9 +24,9 @@ from fettle_workers.contract.spec import SupervisedMethod, TrainSpec
 from fettle_workers.engine.conversations import Demonstration, Demonstrations, render_demonstrations
 from fettle_workers.engine.curriculum import epoch_order
 from fettle_workers.engine.data import RawData
-from fettle_workers.engine.finish import Answered, Measured, deliver, finalists
+from fettle_workers.engine.finish import NUM_FINALISTS, Answered, Measured, deliver, kept_finalists, method_of
 from fettle_workers.engine.job import Job
-from fettle_workers.engine.learner import Gradients, decayed
+from fettle_workers.engine.learner import Gradients, decayed, warmed_up
 from fettle_workers.engine.logprob import Microbatch, TokenScores, exact_kl, microbatches, score_tokens
 from fettle_workers.engine.loss import Loss, next_token_loss
 from fettle_workers.engine.model import Policy
@@ -80,7 +80,7 @@ def start_supervised(
             select_items=len(data.select),
             report_items=len(data.report),
             in_sample=data.in_sample,
-            hidden_size=policy.base.config.get_text_config(decoder=True).hidden_size,
+            hidden_size=policy.hidden_size,
         )
         job = fresh(spec, plan, policy, checkpoints, events, control)
     announce(job, raw)
@@ -96,18 +96,20 @@ def train_supervised(job: Job[SupervisedPlan], data: Demonstrations, sampler: Sa
         stopped = job.stopped()
         if stopped is not None:
             return stopped
+        job.go_back_if_decided()
         start = time.perf_counter()
         gradients, lr = _train_step(job, data)
         seconds = time.perf_counter() - start
-        is_last = progress.step == plan.total_steps
-        due = is_last or progress.step % plan.eval_interval == 0
+        ended = job.last_step()
+        due = ended is not None or progress.step % plan.eval_interval == 0
         evaluation = _evaluate(job, data) if due else None
         # Exactly 0 without an evaluation: that is how a reader knows not to wait for one.
         eval_s = time.perf_counter() - start - seconds if due else 0.0
         job.events.emit(StepDone(metrics=_metrics(job, gradients, lr=lr, step_s=seconds, eval_s=eval_s)))
         if evaluation is not None:
-            progress.end_reason = _decide(job) or ("all steps are done" if is_last else None)
+            progress.end_reason = progress.end_reason or _decide(job) or ended
             _keep(job, evaluation)
+    job.tell_end()
     return _finish(job, data, sampler)
 
 
@@ -127,14 +129,14 @@ def _train_step(job: Job[SupervisedPlan], data: Demonstrations) -> tuple[Gradien
     gradients = job.learner.accumulate(sequences, loss, temperature=1.0)
     lr = plan.learning_rate * decayed(step, warmup_steps=plan.warmup_steps, total_steps=plan.total_steps)
     lr *= progress.health.lr_scale
-    action = progress.health.judge_update(step, loss=gradients.loss, grad_norm=gradients.norm)
-    if action == "apply":
+    if progress.warm_from:
+        lr *= warmed_up(step - progress.warm_from, warmup_steps=plan.warmup_steps)
+    finding = progress.health.judge_update(step, loss=gradients.loss, grad_norm=gradients.norm)
+    if finding is None or finding.action == "tell":
         job.learner.update(lr=lr, grad_norm=gradients.norm)
-    elif action == "skip":
-        job.say(f"step {step} was skipped: loss {gradients.loss:.4g}, norm {gradients.norm:.4g}", level="warn")
-    else:
-        job.return_to(progress.best(kl_budget_nats=_NO_KL_BUDGET), "three of the last 20 steps were skipped")
     progress.step = step
+    if finding is not None:
+        job.act(finding, kl_budget_nats=_NO_KL_BUDGET)
     progress.trained_tokens += sum(len(sequence.ids) for sequence in sequences)
     return gradients, lr
 
@@ -145,7 +147,7 @@ def held_out_loss(policy: Policy, rows: Sequence[Demonstration]) -> HeldOut:
     sequences = [sequence for row in rows for sequence in row.sequences]
     sums, counts, num_correct = np.zeros(len(rows)), np.zeros(len(rows)), 0
     with torch.no_grad():
-        for batch in microbatches(sequences, policy.device):
+        for batch in microbatches(policy, sequences):
             scores = score_tokens(policy, batch)
             of_token = np.array([owners[member] for member in batch.members])[batch.sequences_N.cpu().numpy()]
             np.add.at(sums, of_token, -scores.logprobs_N.double().cpu().numpy())
@@ -163,7 +165,7 @@ def _evaluate(job: Job[SupervisedPlan], data: Demonstrations) -> Evaluation:
         adapter_digest="",
         scores=[[-loss] for loss in found.losses],
         kl_nats=total / num_tokens,
-        healthy=all(map(math.isfinite, found.losses)),
+        illness=None if all(map(math.isfinite, found.losses)) else "its loss is not finite",
     )
     job.progress.table.append(entry)
     mean, error = mean_and_error(entry.items)
@@ -221,16 +223,15 @@ def _finish(job: Job[SupervisedPlan], data: Demonstrations, sampler: Sampler) ->
         losses = held_out_loss(job.policy, data.report).losses
         return Measured(-np.array(losses), _shown(job, data.report[:_NUM_SHOWN], sampler))
 
-    is_split = data.select is not data.report
-    rows = "training rows: says nothing about new ones" if data.in_sample else "held-out rows"
-    role = "that played no part in choosing" if is_split else "that checkpoints were chosen on"
     selection = deliver(
         job,
-        finalists(job.progress, _NO_KL_BUDGET),
+        kept_finalists(job.progress.kept, kl_budget_nats=_NO_KL_BUDGET, num=NUM_FINALISTS),
         measure,
+        method=method_of(in_sample=data.in_sample, num_rows=len(data.select), is_split=data.select is not data.report),
+        rows=data.select,
+        report_rows=data.report,
         kl_budget_nats=_NO_KL_BUDGET,
         samples_per_item=1,
-        measured_on=f"{job.plan.report_items} {rows} {'' if data.in_sample else role}".strip() + ", negative loss",
     )
     reason = job.progress.end_reason or "finished"
     return Finished(selection=selection, trained_tokens=job.progress.trained_tokens, reason=reason)

@@ -1,15 +1,17 @@
-"""One optimizer step on graded completions, with its guards."""
+"""One step on graded completions, in one or several optimizer updates, with its guards."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from fettle_workers.engine.advantage import kl_push
+from fettle_workers.engine.health import Finding
 from fettle_workers.engine.job import Job
 from fettle_workers.engine.learner import Gradients, warmed_up
 from fettle_workers.engine.logprob import (
@@ -37,26 +39,65 @@ _MAX_HALVINGS = 5
 
 @dataclass(frozen=True)
 class Updated:
-    """What one step did. `kl_nats` is the policy's distance to the base before the update."""
+    """What one step did. `kl_nats` is the policy's distance to the base before it.
+
+    `masked_share` and `mismatch_kl_nats` are of the first update, when learner and sampler have the same weights.
+    """
 
     lr: float
     kl_nats: float
     loss: float | None = None
     grad_norm: float | None = None
     entropy_nats: float | None = None
+    masked_share: float | None = None
+    mismatch_kl_nats: float | None = None
 
 
 def update_policy(job: Job[Plan], trained: Sequence[Rollout], probes: Sequence[Rollout], *, step: int) -> Updated:
-    """Take one step along the policy gradient of `trained` completions; each carries its advantage.
+    """Take a step along the policy gradient of `trained` completions, in one or several updates.
 
     Args:
+        trained: each carries its advantage.
         probes: completions on which KL is measured exactly, whether they train or not.
     """
-    progress, plan = job.progress, job.plan
     probe = KlProbe(job.policy, probes)
-    lr = plan.learning_rate * warmed_up(step, warmup_steps=plan.warmup_steps) * progress.health.lr_scale
-    if not trained:
+    done = list[Gradients]()
+    for number, part in enumerate(increments(trained, job.plan.updates_per_rollout)):
+        gradients = _gradients(job, part, is_stale=number > 0)
+        done.append(gradients)
+        job.progress.trained_tokens += sum(len(rollout.sequence.ids) for rollout in part)
+        if not _apply(job, gradients, probe, lr=_lr(job, step, number), step=step, is_first=number == 0):
+            break
+    lr = _lr(job, step, max(0, len(done) - 1))
+    if not done:
         return Updated(lr, probe.kl_to_base)
+    first, tokens = done[0].sums, sum(gradients.sums["tokens"] for gradients in done)
+    return Updated(
+        lr=lr,
+        kl_nats=probe.kl_to_base,
+        loss=_finite(sum(gradients.loss for gradients in done) / len(done)),
+        grad_norm=_finite(done[-1].norm),
+        entropy_nats=_finite(sum(gradients.sums["entropy"] for gradients in done) / tokens),
+        masked_share=first["masked_tokens"] / first["tokens"],
+        mismatch_kl_nats=_finite(first["mismatch_kl"] / first["tokens"]),
+    )
+
+
+def increments(trained: Sequence[Rollout], num_updates: int) -> list[Sequence[Rollout]]:
+    """The completions in so many parts of nearly equal size, none of them empty."""
+    bounds = [round(number * len(trained) / num_updates) for number in range(num_updates + 1)]
+    return [trained[start:stop] for start, stop in pairwise(bounds) if start < stop]
+
+
+def _lr(job: Job[Plan], step: int, number: int) -> float:
+    """Learning rate of the update with this number in the step."""
+    plan, progress = job.plan, job.progress
+    since = step - 1 - progress.warm_from + (number + 1) / plan.updates_per_rollout
+    return plan.learning_rate * warmed_up(since, warmup_steps=plan.warmup_steps) * progress.health.lr_scale
+
+
+def _gradients(job: Job[Plan], trained: Sequence[Rollout], *, is_stale: bool) -> Gradients:
+    plan, entropy_coef = job.plan, job.progress.entropy.coef
     sequences = [rollout.sequence for rollout in trained]
     sampled = [torch.tensor(rollout.completion.logprobs) for rollout in trained]
     advantages = _token_advantages(job, trained, sequences, sampled)
@@ -67,19 +108,22 @@ def update_policy(job: Job[Plan], trained: Sequence[Rollout], probes: Sequence[R
             for values in (sampled, advantages)
         )
         return policy_gradient_loss(
-            scores.logprobs_N, sampled_N, advantages_N, batch.sequences_N, num_sequences=len(batch.members)
+            scores.logprobs_N,
+            sampled_N,
+            advantages_N,
+            batch.sequences_N,
+            num_sequences=len(batch.members),
+            several_updates=plan.updates_per_rollout > 1,
+            is_stale=is_stale,
+            entropy_N=scores.entropy_N,
+            entropy_coef=entropy_coef,
         )
 
-    gradients = job.learner.accumulate(sequences, loss, temperature=plan.temperature)
-    _apply(job, gradients, probe, lr=lr, step=step)
-    progress.trained_tokens += sum(len(sequence.ids) for sequence in sequences)
-    return Updated(
-        lr=lr,
-        kl_nats=probe.kl_to_base,
-        loss=_finite(gradients.loss),
-        grad_norm=_finite(gradients.norm),
-        entropy_nats=_finite(gradients.sums["entropy"] / gradients.sums["tokens"]),
-    )
+    return job.learner.accumulate(sequences, loss, temperature=plan.temperature, entropy_grad=entropy_coef > 0)
+
+
+def kl_coef(job: Job[Plan]) -> float:
+    return job.progress.kl.coef if job.plan.kl_coef is None else job.plan.kl_coef
 
 
 def _token_advantages(
@@ -89,7 +133,7 @@ def _token_advantages(
     plain = [
         torch.full_like(logprobs, rollout.advantage or 0.0) for rollout, logprobs in zip(trained, sampled, strict=True)
     ]
-    coef = job.progress.kl.coef if job.plan.kl_coef is None else job.plan.kl_coef
+    coef = kl_coef(job)
     if coef == 0:
         return plain
     base = reference_logprobs(job.policy, sequences, temperature=job.plan.temperature)
@@ -98,31 +142,32 @@ def _token_advantages(
     return list(torch.from_numpy(pushed_N).float().split([len(values) for values in plain]))
 
 
-def _apply(job: Job[Plan], gradients: Gradients, probe: KlProbe, *, lr: float, step: int) -> None:
-    """Update the weights unless the rules of health forbid it, and shorten a step that goes too far."""
-    progress = job.progress
-    sums = gradients.sums
-    warning = progress.health.watch_masks(sums["masked_tokens"] / max(1.0, sums["tokens"]))
-    if warning:
-        job.say(warning, level="warn")
-    if gradients.num_tokens == 0:
-        return
-    action = progress.health.judge_update(step, loss=gradients.loss, grad_norm=gradients.norm)
-    if action == "apply":
-        before = job.policy.adapter_tensors()
-        job.learner.update(lr=lr, grad_norm=gradients.norm)
-        limit = max(MAX_STEP_KL_NATS, _STEP_SHARE_OF_BUDGET * job.plan.kl_budget_nats)
-        if probe.shorten(before, limit_nats=limit) and progress.health.count_shortened():
-            count = progress.health.num_shortened
-            job.say(f"step {step} would have moved the policy too far and was shortened ({count} so far)", level="warn")
-        return
-    job.say(
-        f"step {step} was skipped: loss {gradients.loss:.4g}, gradient norm {gradients.norm:.4g} against a usual "
-        f"{progress.health.usual_norm:.4g}",
-        level="warn",
-    )
-    if action == "roll_back":
-        job.return_to(progress.best(kl_budget_nats=job.plan.kl_budget_nats), "three of the last 20 steps were skipped")
+def _apply(job: Job[Plan], gradients: Gradients, probe: KlProbe, *, lr: float, step: int, is_first: bool) -> bool:
+    """Update the weights unless the rules of health forbid it, and shorten a step that goes too far.
+
+    Returns:
+        Whether the weights were updated.
+    """
+    health, sums, budget = job.progress.health, gradients.sums, job.plan.kl_budget_nats
+    tokens = max(1.0, sums["tokens"])
+    masked = health.watch_masks(sums["masked_tokens"] / tokens) if is_first else None
+    if masked is not None:
+        job.act(masked, kl_budget_nats=budget)
+    # A learner that is ahead differs from the sampler by what it learned.
+    mismatch_kl = sums["mismatch_kl"] / tokens if is_first and math.isfinite(sums["mismatch_kl"]) else 0.0
+    loss = math.nan if sums["nan_tokens"] else gradients.loss
+    finding = health.judge_update(step, loss=loss, grad_norm=gradients.norm, mismatch_kl=mismatch_kl)
+    if finding is not None:
+        job.act(finding, kl_budget_nats=budget)
+    if not gradients.num_tokens or (finding is not None and finding.action != "tell"):
+        return False
+    before = job.policy.adapter_tensors()
+    job.learner.update(lr=lr, grad_norm=gradients.norm)
+    limit = max(MAX_STEP_KL_NATS, _STEP_SHARE_OF_BUDGET * budget)
+    if probe.shorten(before, limit_nats=limit):
+        why = f"step {step} would have moved the policy further than {limit:.2f} nats per token and was shortened"
+        job.act(Finding("step_shortened", why, values={"limit_nats": limit}), kl_budget_nats=budget)
+    return True
 
 
 class KlProbe:
@@ -130,9 +175,9 @@ class KlProbe:
 
     def __init__(self, policy: Policy, rollouts: Sequence[Rollout]) -> None:
         self._policy = policy
-        vocabulary = policy.base.config.get_text_config(decoder=True).vocab_size
+        vocabulary = policy.num_logits
         sequences = _first_tokens(rollouts, max(64, MAX_LOGITS // vocabulary))
-        self._batches = list(microbatches(sequences, policy.device))
+        self._batches = list(microbatches(policy, sequences))
         self._before = all_logprobs(policy, self._batches)
         with policy.reference():
             self.kl_to_base = kl_between(self._before, all_logprobs(policy, self._batches))
