@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 from platformdirs import user_data_path
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, FilePath, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from fettle_graders.sandbox.tiers import Tier
+from fettle_workers.egress import parse_networks
+from fettle_workers.egress.judge import JudgeUpstream
 
 
 class WorkerSettings(BaseSettings):
@@ -22,9 +27,36 @@ class WorkerSettings(BaseSettings):
     store_url: str = Field(default="", description="empty: a folder below the data folder")
     work_dir: Path | None = Field(default=None, description="scratch space of running jobs; empty: in the data folder")
     models_file: Path | None = Field(default=None, description="catalogue of base models (models.toml)")
+    judges: tuple[JudgeUpstream, ...] = Field(
+        default=(),
+        description="judge models of jobs that run without a control plane; others ask through it",
+    )
+    sandbox_min_tier: Tier = Field(
+        default="lockdown", description="the weakest sandbox that may run graders' code: namespaces or lockdown"
+    )
+    egress_allow: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="networks that endpoint graders may call although they are not public, such as 10.1.0.0/16",
+    )
     threads: int = Field(default=1, ge=1, description="torch threads; two collapse beside another busy process")
+    vllm_python: FilePath | None = Field(
+        default=None,
+        description="`python` of an environment with vLLM, which then samples; empty: Fettle's own sampler",
+    )
+    vllm_memory_share: float = Field(default=0.4, gt=0, lt=1, description="of the GPU's memory, for vLLM")
     heartbeat_s: float = Field(default=2.0, gt=0, description="also how soon pause and cancel are seen")
     preempt_grace_s: float = Field(default=60.0, gt=0, description="from the wish to stop until the trainer is killed")
+
+    @field_validator("egress_allow", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _readable_networks(cls, texts: list[str]) -> list[str]:
+        parse_networks(texts)
+        return texts
 
     @property
     def shared_token(self) -> str:

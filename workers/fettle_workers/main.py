@@ -3,8 +3,8 @@
     python -m fettle_workers.main --supervised          line 1 is a RunnerInput, later lines are Commands, EOF ends it
     python -m fettle_workers.main --dir work < job.json a RunnerInput or TrainSpec, run to the end; run again to resume
 
-It has no credentials, opens no sockets to Fettle and knows no store. It exits with 0 after a finished, stopped or
-failed event; any other status is a crash.
+It knows no store and has one credential, which lets it ask judge models and nothing else. It calls out for graders
+alone. It exits with 0 after a finished, stopped or failed event; any other status is a crash.
 """
 
 from __future__ import annotations
@@ -17,21 +17,29 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
+from fettle_graders.errors import SandboxFault
 from fettle_workers.adapters.events import JsonLines
-from fettle_workers.contract.catalogue import BaseModelEntry, load_catalogue
-from fettle_workers.contract.events import Failed, Finished, Stopped
+from fettle_workers.contract.catalogue import BaseModelEntry, embedding_model, load_catalogue, load_reward_models
+from fettle_workers.contract.events import Failed, Finished, Message, Preflighted, Stopped
 from fettle_workers.contract.internal import Command, RunnerInput
 from fettle_workers.contract.spec import DataRef, ReinforcementMethod, TrainSpec
 
-Wish = Literal["pause", "cancel", "preempt"]
+if TYPE_CHECKING:  # torch takes seconds
+    from fettle_workers.engine.model import Policy
+    from fettle_workers.engine.ports import Sampler
+
+Wish = Literal["pause", "cancel", "preempt", "finish"]
+End = Finished | Preflighted | Stopped
 
 _PARENT_IS_GONE = 3
+_REMOTE_GRADER_S = 120.0  # of one call; four are made before the completion is dropped
 
 
 class Wishes:
@@ -84,6 +92,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--supervised", action="store_true", help="a parent sends commands; EOF ends this process")
     parser.add_argument("--dir", type=Path, default=Path("fettle-run"), help="work folder for a plain TrainSpec")
     parser.add_argument("--models-file", type=Path, help="catalogue of base models (models.toml)")
+    parser.add_argument("--vllm-python", type=Path, help="`python` of an environment with vLLM, which then samples")
+    parser.add_argument("--vllm-memory-share", type=float, default=0.4, help="of the GPU's memory, for vLLM")
+    parser.add_argument("--vllm-cache", type=Path, help="folder for what vLLM compiles; default: in the work folder")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (1: two collapse beside a busy process)")
     return parser.parse_args(arguments)
 
@@ -128,7 +139,7 @@ def _bring(data: DataRef, target: Path, param: str) -> None:
     shutil.copyfile(source, target)
 
 
-def _run(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishes: Wishes) -> Finished | Stopped:
+def _run(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishes: Wishes) -> End:
     # Imported here: torch takes seconds, and a job that is not valid should not wait for it.
     import torch
 
@@ -141,6 +152,8 @@ def _run(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishe
         return _train(job, options, events, wishes)
     except JobFailed as error:
         failed = Failed(code=error.code, message=error.message, param=error.param)
+    except SandboxFault as error:
+        failed = Failed(code=error.code, message=error.message, param="method.reinforcement.grader")
     except GraderError as error:
         failed = Failed(code="invalid_grader", message=str(error), param="method.reinforcement.grader")
     except (ModelError, AdapterError) as error:
@@ -161,20 +174,29 @@ def _out_of_memory(error: BaseException) -> Failed:
     return Failed(code="out_of_memory", message=f"The machine's memory is too small for this job. {advice} ({error})")
 
 
-def _train(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishes: Wishes) -> Finished | Stopped:
+def _train(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishes: Wishes) -> End:
     """Wire the engine to its implementations and run the job."""
     import torch
 
+    from fettle_graders.services import Services
     from fettle_workers.adapters.checkpoints import LocalCheckpoints, is_whole
+    from fettle_workers.adapters.embedder import TorchEmbedder
     from fettle_workers.adapters.graders import InProcessGraderRunner
+    from fettle_workers.adapters.judge import ControlPlaneJudge
+    from fettle_workers.adapters.scorer import TorchScorer
+    from fettle_workers.egress import Egress, parse_networks
+    from fettle_workers.egress.grader import HttpRemoteGrader
+    from fettle_workers.egress.judge import AllowedJudges
     from fettle_workers.engine.data import load_rows
     from fettle_workers.engine.errors import CheckpointError
     from fettle_workers.engine.model import load_policy, resolve_source, use_threads
     from fettle_workers.engine.plan import lora_rank
+    from fettle_workers.engine.preflight import preflight
     from fettle_workers.engine.sampler import TorchSampler
     from fettle_workers.engine.start import start_reinforcement
     from fettle_workers.engine.supervised import start_supervised, train_supervised
     from fettle_workers.engine.train import train
+    from fettle_workers.env import worker_settings
 
     use_threads(options.threads)
     spec, work_dir = job.spec, Path(job.work_dir)
@@ -188,17 +210,18 @@ def _train(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wis
     raw = load_rows(spec, work_dir / "inputs")
     entry = _base_model(spec.base_model, options.models_file)
     adapter = spec.init_adapter
+    source = resolve_source(entry)
+    policy_device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = load_policy(
-        resolve_source(entry),
+        source,
         base_model_id=spec.base_model,
         lora_rank=lora_rank(spec.method.hyperparameters.lora_rank),
         adapter=work_dir / "inputs" / "adapters" / adapter.digest if adapter else None,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=policy_device,
         dtype=entry.dtype,
         seed=spec.seed,
         revision=entry.revision,
     )
-    sampler = TorchSampler(policy)
     common = {
         "policy": policy,
         "checkpoints": checkpoints,
@@ -208,9 +231,65 @@ def _train(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wis
     }
     if not isinstance(spec.method, ReinforcementMethod):
         job_, demonstrations = start_supervised(spec, raw, **common)
-        return train_supervised(job_, demonstrations, sampler)
-    with InProcessGraderRunner(spec.method.grader) as graders:
-        return train(*start_reinforcement(spec, raw, sampler=sampler, graders=graders, **common))
+        return train_supervised(job_, demonstrations, TorchSampler(policy))
+    reward_models, embedding_folder = load_reward_models(options.models_file), embedding_model(options.models_file)
+    services = Services(
+        judge=ControlPlaneJudge(job.judge, spec.job_id) if job.judge else AllowedJudges(worker_settings().judges),
+        embedder=TorchEmbedder(embedding_folder, device=policy_device) if embedding_folder else None,
+        scorer=TorchScorer(reward_models, device=policy_device) if reward_models else None,
+        http=HttpRemoteGrader(Egress(allowed=parse_networks(job.egress_allow), timeout_s=_REMOTE_GRADER_S)),
+    )
+    with (
+        InProcessGraderRunner(spec.method.grader, services, sandbox_min_tier=job.sandbox_min_tier) as graders,
+        _sampler(policy, source, entry, work_dir=work_dir, options=options, events=events) as sampler,
+    ):
+        step0 = work_dir / "inputs" / spec.step0.sha256 if spec.step0 else None
+        started = start_reinforcement(spec, raw, sampler=sampler, graders=graders, step0=step0, **common)
+        if spec.preflight is not None:
+            return preflight(*started, spec.preflight)
+        try:
+            return train(*started)
+        except SandboxFault as fault:  # nobody's grade: the job waits for its operator at the last saved step
+            events.emit(Message(level="error", code=fault.code, message=_paused(fault)))
+            return Stopped(reason="paused", step=started[0].progress.step)
+
+
+def _paused(fault: SandboxFault) -> str:
+    return (
+        f"The job pauses, as its grader cannot be run: {fault.message}. No completion was graded wrongly; what "
+        "was done since the last checkpoint will be done again. Mend the sandbox on the worker, then resume the job."
+    )
+
+
+@contextmanager
+def _sampler(
+    policy: Policy,
+    source: str | Path,
+    entry: BaseModelEntry,
+    *,
+    work_dir: Path,
+    options: argparse.Namespace,
+    events: JsonLines,
+) -> Iterator[Sampler]:
+    """Fettle's own sampler, or vLLM where this host has it."""
+    from fettle_workers.adapters.vllm_sampler import VllmSampler, VllmSettings
+    from fettle_workers.engine.sampler import TorchSampler
+
+    own = TorchSampler(policy)
+    if options.vllm_python is None:
+        yield own
+        return
+    settings = VllmSettings.of(
+        options.vllm_python,
+        model=str(source),
+        revision=entry.revision,
+        cache=options.vllm_cache or work_dir / "cache",
+        log=work_dir / "vllm.log",
+        memory_share=options.vllm_memory_share,
+        threads=options.threads,
+    )
+    with closing(VllmSampler(policy, settings, fallback=own, events=events)) as sampler:
+        yield sampler
 
 
 def _base_model(name: str, models_file: Path | None) -> BaseModelEntry:

@@ -19,6 +19,7 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 {%- if tools %}{{ '<|im_start|>tools\n' + (tools | tojson) + '<|im_end|>\n' }}{% endif -%}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif -%}"""
 
+
 # Untied, because a random model with tied embeddings repeats its last token for ever.
 _SMALL = {
     "tie_word_embeddings": False,
@@ -35,6 +36,7 @@ _ATTENTION = _SMALL | {
 }
 ARCHITECTURES: dict[str, dict] = {
     "llama": _ATTENTION,
+    "mistral": _ATTENTION | {"sliding_window": None},
     "qwen2": _ATTENTION,
     "qwen3": _ATTENTION,
     "gemma2": _ATTENTION | {"sliding_window": 8, "query_pre_attn_scalar": 8},

@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from fettle_workers.engine.draw import uniforms
 from fettle_workers.engine.sampler import Decoder, Request, Row, SamplingParams, TorchSampler
@@ -19,17 +21,23 @@ def sampled(policy, requests, params, **options):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES + MORE_ARCHITECTURES)
-def test_greedy_tokens_are_those_of_transformers_generate(policy_of, wake, architecture):
+def test_greedy_tokens_are_those_of_transformers_generate(policy_of, model_folder, wake, architecture, tmp_path):
     policy = policy_of(architecture)
     wake(policy)
+    policy.save_adapter(tmp_path)
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_folder(architecture)), tmp_path)
     found = sampled(
         policy, [Request(prompt, seeds=(0,)) for prompt in PROMPTS], SamplingParams(max_new_tokens=24, temperature=0.0)
     )
     for index, prompt in enumerate(PROMPTS):
         ids = torch.tensor([prompt])
-        expected = policy.model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False
-        )[0, len(prompt) :].tolist()
+        expected = (
+            plain.eval()
+            .generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)[
+                0, len(prompt) :
+            ]
+            .tolist()
+        )
         assert len(set(expected)) > 3, "a model that repeats itself would prove nothing"
         assert list(found[index, 0].ids) == expected
 
@@ -50,12 +58,14 @@ def test_logprobs_are_those_of_a_training_forward_pass(policy_of, wake, architec
         assert completion.logprobs == pytest.approx(expected, abs=2e-4)
 
 
-def test_merged_and_unmerged_weights_sample_the_same(policy_of, wake, monkeypatch):
-    policy = policy_of()
+@pytest.mark.parametrize("architecture", ["qwen3", "gemma2"])
+def test_merged_and_unmerged_weights_sample_the_same(policy_of, wake, architecture, monkeypatch):
+    policy = policy_of(architecture)
     wake(policy)
     requests, params = [Request(prompt, seeds=(1, 2)) for prompt in PROMPTS], SamplingParams(max_new_tokens=20)
     merged = sampled(policy, requests, params)
-    monkeypatch.setattr("fettle_workers.engine.sampler._FUSED_WEIGHTS", 0)
+    monkeypatch.setattr("fettle_workers.engine.generic.reader.MERGED_WEIGHTS", 0)
+    monkeypatch.setattr("fettle_workers.engine.native.network.MERGED_WEIGHTS", 0)
     unmerged = sampled(policy, requests, params)
     assert {key: c.ids for key, c in merged.items()} == {key: c.ids for key, c in unmerged.items()}
 
@@ -67,7 +77,7 @@ def test_sampling_leaves_the_base_untouched_and_the_adapter_on(policy_of, wake):
     sampled(policy, [Request((65, 66), seeds=(1,))], SamplingParams(max_new_tokens=5))
     del policy.__dict__["base_digest"]
     assert policy.base_digest == before
-    assert not policy.adapter_is_off
+    assert not policy.network.adapter_off
     assert all(torch.equal(tensor, policy.adapter_tensors()[name]) for name, tensor in tensors.items())
 
 

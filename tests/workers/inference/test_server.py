@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import threading
 import time
@@ -20,6 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from fettle_workers.contract.catalogue import BaseModelEntry
 from fettle_workers.engine.model import Policy, load_policy
+from fettle_workers.engine.sampler import Decoder
 from fettle_workers.serving.app import create_app
 from fettle_workers.serving.models import Models
 from fettle_workers.serving.scheduler import Scheduler
@@ -296,22 +296,20 @@ def test_requests_at_the_same_time_get_what_they_get_alone(server):
 
 
 def test_failure_while_decoding_is_told_and_does_not_last(server, monkeypatch):
-    model = server.models.get("small").policy.base
-    calls = iter(range(100))
+    calls, step = iter(range(100)), Decoder.step
 
-    @functools.wraps(model.forward)
-    def failing(*args, **kwargs):
+    def failing(decoder):
         if next(calls) % 6 == 5:
             raise MemoryError("no memory left")
-        return model.__class__.forward(model, *args, **kwargs)
+        return step(decoder)
 
-    monkeypatch.setattr(model, "forward", failing)
+    monkeypatch.setattr(Decoder, "step", failing)
     fields = {"logit_bias": LETTERS, "model": "small"}
     response = ask(server, stream=True, **fields)
     frames = [json.loads(line.removeprefix("data: ")) for line in response.text.split("\n\n") if line]
     assert response.status_code == 200
-    # The prompt is the first pass; passes 2 to 5 read one token each; the sixth fails.
-    assert len(text_of(frames[:-1])) == 4
+    # Steps 1 to 5 make a token each; the sixth fails.
+    assert len(text_of(frames[:-1])) == 5
     assert frames[-1]["error"]["type"] == "server_error"
     assert "memory" not in frames[-1]["error"]["message"], "what happened inside is for the log"
     assert ask(server, **fields).json()["error"]["type"] == "server_error"

@@ -19,16 +19,6 @@ from fettle_workers.store import open_store
 CEPH_START_S = 120
 
 
-def pytest_collection_modifyitems(config, items):
-    """Tests of a real S3 server run where they are asked for: `pytest -m real_s3`, or `make test-s3`."""
-    if "real_s3" in config.option.markexpr:
-        return
-    asked = [item for item in items if item.get_closest_marker("real_s3")]
-    if asked:
-        config.hook.pytest_deselected(items=asked)
-        items[:] = [item for item in items if item not in asked]
-
-
 @dataclass(frozen=True)
 class S3:
     """An S3 server on loopback with one bucket."""

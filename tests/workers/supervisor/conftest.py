@@ -46,6 +46,7 @@ class FakeControlPlane:
                 "attempt": 1,
                 "token": "attempt",
                 "lease_s": self.lease_s,
+                "judge_token": "judge",
                 "resume": self.resume,
             }
             return JSONResponse(answer)

@@ -6,10 +6,12 @@ import textwrap
 import threading
 
 import pytest
+from pydantic import ValidationError
 
 from fettle_workers.env import WorkerSettings
 from fettle_workers.store import open_store
 from fettle_workers.supervisor.supervise import supervise
+from fettle_workers.supervisor.trainer import trainer_command
 
 PREAMBLE = """
 import hashlib, json, os, pathlib, sys
@@ -255,3 +257,14 @@ def test_without_contact_the_trainer_is_stopped_before_the_lease_runs_out(run, c
     """)
     assert control_plane.kinds == ["step"]
     assert control_plane.releases == []
+
+
+def test_the_trainer_is_told_where_vllm_is_and_a_path_without_a_file_is_refused(tmp_path):
+    python = tmp_path / "python"
+    python.touch()
+    settings = WorkerSettings(vllm_python=python, vllm_memory_share=0.5, data_dir=tmp_path)
+    told = trainer_command(settings)[-6:]
+    assert told == ["--vllm-python", str(python), "--vllm-memory-share", "0.5", "--vllm-cache", str(tmp_path / "cache")]
+    assert "--vllm-python" not in trainer_command(WorkerSettings(data_dir=tmp_path))
+    with pytest.raises(ValidationError, match="vllm_python"):
+        WorkerSettings(vllm_python=tmp_path / "nowhere")

@@ -1,34 +1,60 @@
-"""Grades completions on this machine: cheap kinds in this process, mathematical answers in bounded child processes."""
+"""Grades completions on this machine: cheap kinds in this process, mathematics and users' code in child processes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
-from fettle_graders.grade import Grade, compile_grader
+from fettle_graders.compile import compile_grader
+from fettle_graders.grade import Grade
 from fettle_graders.math_process import MathPool
 from fettle_graders.sample import Sample
-from fettle_graders.spec import GraderSpec, MathSpec, MultiSpec
+from fettle_graders.sandbox.pool import Sandbox
+from fettle_graders.sandbox.tenant import CodeSandbox
+from fettle_graders.sandbox.tiers import Tier, tiers_from
+from fettle_graders.services import Services
+from fettle_graders.spec import GraderSpec, MajoritySpec, MathSpec, MultiSpec, needed_service, needs_group
+
+_WAITING = 16  # completions that wait for a judge or a remote grader at once
+_MAX_SANDBOX_WORKERS = 4
 
 
 class InProcessGraderRunner:
     """The engine's `GraderRunner`. Close it, or use it in a `with` block: it may own child processes.
 
     Args:
+        services: what the grader may use beside mathematics and code, for which the runner has children of its own.
         num_processes: how many mathematical answers are compared at once. No child starts for other kinds.
         cpu_s: processor time for one mathematical comparison; beyond it the grade is a failure.
         wall_s: the same by the clock.
+        sandbox_min_tier: the weakest sandbox that may run code.
 
     Raises:
         UnsupportedGraderError: the grader, or one inside it, cannot run on this machine.
     """
 
-    def __init__(self, spec: GraderSpec, *, num_processes: int = 1, cpu_s: float = 5.0, wall_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        spec: GraderSpec,
+        services: Services | None = None,
+        *,
+        num_processes: int = 1,
+        cpu_s: float = 5.0,
+        wall_s: float = 30.0,
+        sandbox_min_tier: Tier = "lockdown",
+    ) -> None:
         self._pool = MathPool(size=num_processes, cpu_s=cpu_s, wall_s=wall_s)
-        self._grader = compile_grader(spec, math_score=self._pool.score)
-        self._threads = ThreadPoolExecutor(num_processes, "grade") if _has_math(spec) and num_processes > 1 else None
+        size = min(os.cpu_count() or 1, _MAX_SANDBOX_WORKERS)
+        self._sandbox = Sandbox(size=size, tiers=tiers_from(sandbox_min_tier))  # starts nothing before its use
+        mine = {"math": self._pool.score, "sandbox": CodeSandbox(self._sandbox)}
+        self._grader = compile_grader(spec, replace(services or Services(), **mine))  # type: ignore[arg-type]
+        num_threads = _num_threads(spec, num_processes, self._sandbox.size)
+        self._threads = ThreadPoolExecutor(num_threads, "grade") if num_threads > 1 else None
 
     def __enter__(self) -> Self:
         return self
@@ -38,19 +64,37 @@ class InProcessGraderRunner:
     ) -> None:
         self.close()
 
-    def grade(self, items: Sequence[tuple[dict[str, Any], Sample]]) -> list[Grade]:
-        """One grade for each (dataset row, completion), in their order. A failed one has a score of None."""
+    def grade(self, groups: Sequence[tuple[dict[str, Any], Sequence[Sample]]]) -> list[list[Grade]]:
+        """One grade for each completion of each (dataset row, completions), in their order.
+
+        Raises:
+            SandboxFault: code cannot be run here now. Nothing was graded wrongly, and none of these were graded.
+        """
+        if needs_group(self._grader.spec):
+            each = map if self._threads is None else self._threads.map
+            return list(each(lambda group: self._grader.grade_group(*group), groups))
+        pairs = [(item, sample) for item, samples in groups for sample in samples]
         if self._threads is None:
-            return [self._grader.grade(item, sample) for item, sample in items]
-        return list(self._threads.map(lambda pair: self._grader.grade(*pair), items))
+            grades = iter([self._grader.grade(item, sample) for item, sample in pairs])
+        else:
+            grades = self._threads.map(lambda pair: self._grader.grade(*pair), pairs)
+        return [list(islice(grades, len(samples))) for _, samples in groups]
 
     def close(self) -> None:
         """End every child process, also busy ones. Calling it again is fine."""
         self._pool.close()
+        self._sandbox.close()
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
 
 
-def _has_math(spec: GraderSpec) -> bool:
+def _num_threads(spec: GraderSpec, num_processes: int, num_sandboxes: int) -> int:
     graders = spec.graders.values() if isinstance(spec, MultiSpec) else (spec,)
-    return any(isinstance(grader, MathSpec) for grader in graders)
+    if any(needed_service(grader) == "sandbox" for grader in graders):
+        num_processes = max(num_processes, num_sandboxes)
+    if any(needed_service(grader) in ("judge", "http") for grader in graders):
+        return max(_WAITING, num_processes)
+    in_processes = any(
+        isinstance(grader, MathSpec | MajoritySpec) or needed_service(grader) == "sandbox" for grader in graders
+    )
+    return num_processes if in_processes else 1

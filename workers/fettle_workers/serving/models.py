@@ -46,12 +46,8 @@ class ServedModel:
         return TokenBytes(self.policy.tokenizer)
 
     @cached_property
-    def num_logits(self) -> int:
-        return int(self.policy.base.get_output_embeddings().weight.shape[0])
-
-    @cached_property
     def grammars(self) -> Grammars:
-        return Grammars(self.policy.tokenizer, self.policy.chat, num_logits=self.num_logits)
+        return Grammars(self.policy.tokenizer, self.policy.chat, num_logits=self.policy.num_logits)
 
 
 class Models:

@@ -72,9 +72,9 @@ def _max_new_tokens(request: ChatRequest, model: ServedModel, num_prompt_tokens:
 
 def _check_bias(request: ChatRequest, model: ServedModel) -> None:
     for token in request.logit_bias or {}:
-        if not 0 <= token < model.num_logits:
+        if not 0 <= token < model.policy.num_logits:
             raise BadRequest(
-                f"logit_bias names token {token}; this model has tokens 0 to {model.num_logits - 1}",
+                f"logit_bias names token {token}; this model has tokens 0 to {model.policy.num_logits - 1}",
                 code="invalid_value",
                 param="logit_bias",
             )

@@ -21,6 +21,7 @@ from fettle_workers.contract.events import (
     Failed,
     Finished,
     Message,
+    Preflighted,
     RolloutsStored,
     StepDone,
     Stopped,
@@ -30,6 +31,7 @@ from fettle_workers.contract.internal import (
     ClaimResponse,
     Command,
     EventsRequest,
+    JudgeAccess,
     ReleaseRequest,
     RunnerInput,
     SequencedEvent,
@@ -54,7 +56,7 @@ T = TypeVar("T")
 _BATCH = 100
 _RETRY_S = (0.2, 0.5, 1, 2, 5)
 _EXIT_S = 10.0  # from the last event, or from a cancel, until the trainer is killed
-_TERMINAL = (Finished, Failed, Stopped)
+_TERMINAL = (Finished, Preflighted, Failed, Stopped)
 
 
 class _TrainerExited:
@@ -94,7 +96,7 @@ def supervise(
     A doubled or late wake-up is refused by the claim and returns at once. `stop` asks for a hand-back at the next
     step boundary. `command` starts another trainer than Fettle's own.
     """
-    command = command or trainer_command(models_file=settings.models_file, threads=settings.threads)
+    command = command or trainer_command(settings)
     control = ControlPlane(settings.control_plane_url, job_id, settings.shared_token)
     try:
         claimed = _claim(control, attempt)
@@ -158,7 +160,18 @@ def _train(run: Attempt, settings: WorkerSettings) -> None:
         _post(run, [Failed(code="internal_error", message=f"a file of this job is gone from the store: {error}")])
         return
     trainer = Trainer(
-        RunnerInput(spec=run.claimed.spec, work_dir=str(run.work), resume_from=resume_from),
+        RunnerInput(
+            spec=run.claimed.spec,
+            work_dir=str(run.work),
+            resume_from=resume_from,
+            judge=JudgeAccess(
+                control_plane_url=settings.control_plane_url,
+                attempt=run.claimed.attempt,
+                token=run.claimed.judge_token,
+            ),
+            egress_allow=tuple(settings.egress_allow),
+            sandbox_min_tier=settings.sandbox_min_tier,
+        ),
         run.command,
         threads=settings.threads,
         on_event=run.inbox.put,
@@ -203,14 +216,16 @@ def _relay(run: Attempt, trainer: Trainer, preempt_grace_s: float) -> bool:
 
 
 def _wished(run: Attempt) -> Command | None:
-    if run.lease.desired != "run":
-        return Command(command=run.lease.desired)
-    return Command(command="preempt") if run.stop.is_set() else None
+    desired = run.lease.desired
+    # The last measurements of a job that is to finish take a while; on the next worker they are made all the same.
+    if run.stop.is_set() and desired in ("run", "finish"):
+        return Command(command="preempt")
+    return None if desired == "run" else Command(command=desired)
 
 
 def _grace_s(command: Command, preempt_grace_s: float) -> float:
     """How long the trainer has to honour a command. A pause may wait for the longest step: nothing is in a hurry."""
-    return {"cancel": _EXIT_S, "preempt": preempt_grace_s, "pause": math.inf}[command.command]
+    return {"cancel": _EXIT_S, "preempt": preempt_grace_s, "pause": math.inf, "finish": math.inf}[command.command]
 
 
 def _account_for(run: Attempt, trainer: Trainer) -> None:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from fettle_workers.contract.events import EVENT, Event
 from fettle_workers.contract.internal import Command, RunnerInput
+from fettle_workers.env import WorkerSettings
 
 # The trainer runs user-supplied graders' inputs and model files: it gets what Python and torch need and nothing else.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
@@ -22,9 +23,15 @@ _ENVIRONMENT_PREFIXES = ("CUDA_", "NVIDIA_", "HF_", "OMP_", "MKL_", "TORCH_", "P
 _LOG_TAIL_BYTES = 2000
 
 
-def trainer_command(*, models_file: Path | None, threads: int) -> list[str]:
-    command = [sys.executable, "-m", "fettle_workers.main", "--supervised", "--threads", str(threads)]
-    return command if models_file is None else [*command, "--models-file", str(models_file)]
+def trainer_command(settings: WorkerSettings) -> list[str]:
+    command = [sys.executable, "-m", "fettle_workers.main", "--supervised", "--threads", str(settings.threads)]
+    if settings.models_file is not None:
+        command += ["--models-file", str(settings.models_file)]
+    if settings.vllm_python is not None:
+        command += ["--vllm-python", str(settings.vllm_python.absolute())]
+        command += ["--vllm-memory-share", str(settings.vllm_memory_share)]
+        command += ["--vllm-cache", str(settings.data_dir / "cache")]
+    return command
 
 
 class Trainer:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from fettle_workers.contract.events import CheckpointCommitted, FileEntry, RolloutsStored
 from fettle_workers.contract.internal import ClaimResponse
-from fettle_workers.store import BlobStore, download
+from fettle_workers.store import BlobMissing, BlobStore, download
 
 ADAPTER = "adapter/"
 MANIFEST = "manifest.json"
@@ -33,6 +34,11 @@ def fetch_inputs(store: BlobStore, claimed: ClaimResponse, work: Path) -> str | 
             download(store, data.key, target, sha256=data.sha256, size_bytes=data.size_bytes)
     if spec.init_adapter is not None:
         fetch_adapter(store, spec.init_adapter.digest, work / "inputs" / "adapters" / spec.init_adapter.digest)
+    if spec.step0 is not None:
+        # Only saves work: where the file is gone, the trainer answers the held-out rows itself, and says so.
+        with suppress(BlobMissing):
+            target = work / "inputs" / spec.step0.sha256
+            download(store, spec.step0.key, target, sha256=spec.step0.sha256, size_bytes=spec.step0.size_bytes)
     if claimed.resume is None:
         return None
     manifest = claimed.resume.manifest

@@ -1,0 +1,1 @@
+"""A program for another environment: started by path, never imported."""
