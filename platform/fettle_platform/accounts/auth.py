@@ -1,4 +1,4 @@
-"""From the Authorization header to a `Scope`, which views find as `request.auth`."""
+"""From the Authorization header, or a browser's session, to a `Scope`, which views find as `request.auth`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,34 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Q
+from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from fettle_platform.accounts import keys
-from fettle_platform.accounts.models import ApiKey
+from fettle_platform.accounts.models import ApiKey, Member, Project, User
 from fettle_platform.accounts.scoping import Scope
-from fettle_platform.core.errors import Unauthorized
+from fettle_platform.accounts.sessions import csrf_require, session_user
+from fettle_platform.core.errors import Forbidden, Unauthorized
 
 _LAST_USED_STEP = timedelta(minutes=10)
 _MAX_KEY_LENGTH = 256
 _NO_KEY = "You didn't provide an API key. Send it as 'Authorization: Bearer fk_...'."
 
 
-class ApiKeyAuthentication(BaseAuthentication):
-    def authenticate(self, request: Request) -> tuple[None, Scope]:
+class KeyOrSession(BaseAuthentication):
+    """A key if one is sent; otherwise the session of a browser, which must also pass the CSRF check."""
+
+    def authenticate(self, request: Request | HttpRequest) -> tuple[None, Scope]:
+        if "Authorization" not in request.headers:
+            plain = request._request if isinstance(request, Request) else request
+            scope = scope_of_session(plain)
+            if scope is None:
+                raise Unauthorized(_NO_KEY)
+            csrf_require(plain)
+            return None, scope
         scope = scope_of_key(_bearer(request))
         _check_named(request, scope)
         return None, scope
@@ -33,7 +44,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 class HasScope(BasePermission):
-    """A request that was authenticated by a key. Views that need none set `permission_classes = ()`."""
+    """A request that was authenticated. Views that need none set `permission_classes = ()`."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return isinstance(request.auth, Scope)
@@ -49,7 +60,30 @@ def scope_of_key(key: str) -> Scope:
     return Scope(row.project.organization, row.project, row)
 
 
-def _bearer(request: Request) -> str:
+def scope_of_session(request: HttpRequest) -> Scope | None:
+    """What the signed-in person may see: the project that `OpenAI-Project` names, else the first of theirs.
+
+    Raises:
+        Forbidden: they belong to no organization, or not to that of the named project.
+    """
+    user = session_user(request)
+    return None if user is None else scope_of_user(user, request.headers.get("OpenAI-Project", ""))
+
+
+def scope_of_user(user: User, project_id: str = "") -> Scope:
+    memberships = Member.objects.filter(user=user)
+    theirs = Project.objects.filter(organization__in=memberships.values("organization")).select_related("organization")
+    project = (theirs.filter(public_id=project_id) if project_id else theirs.order_by("pk")).first()
+    if project is None:
+        raise Forbidden(
+            f"{user.email} has no project{f' {project_id[:64]}' if project_id else ''}; an owner of the organization "
+            "adds members"
+        )
+    member = memberships.get(organization=project.organization)
+    return Scope(project.organization, project, user=user, role=Member.Role(member.role))
+
+
+def _bearer(request: Request | HttpRequest) -> str:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     key = key.strip()
     if not scheme:
@@ -75,7 +109,7 @@ def _touch(row: ApiKey, now: datetime) -> None:
         ApiKey.objects.filter(unused, pk=row.pk).update(last_used_at=now)
 
 
-def _check_named(request: Request, scope: Scope) -> None:
+def _check_named(request: Request | HttpRequest, scope: Scope) -> None:
     """The client names organization and project when it is configured to; they must be the key's own."""
     named = request.headers.get("OpenAI-Organization", "")
     if named and named not in (scope.organization.public_id, scope.organization.name):

@@ -57,6 +57,16 @@ class Member(models.Model):
         constraints: ClassVar = [models.UniqueConstraint(fields=["user", "organization"], name="accounts_member_once")]
 
 
+class SignInLink(models.Model):
+    """Lets its holder sign in as `user` once, without a password. Only a digest of its secret is kept."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+
 class ApiKey(models.Model):
     """`prefix` finds the row, `digest` (HMAC-SHA-256 with the server's pepper, hex) decides. The key is not kept."""
 

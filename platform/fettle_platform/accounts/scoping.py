@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from django.db import models
 
-from fettle_platform.accounts.models import ApiKey, Organization, Project
+from fettle_platform.accounts.models import ApiKey, Member, Organization, Project, User
 from fettle_platform.core.errors import NotFound
 
 M = TypeVar("M", bound=models.Model)
@@ -20,11 +20,18 @@ M = TypeVar("M", bound=models.Model)
 
 @dataclass(frozen=True)
 class Scope:
-    """What a request may see and touch."""
+    """What a request may see and touch, and who asks: a program with a key, or a person with a session."""
 
     organization: Organization
     project: Project
     api_key: ApiKey | None = None
+    user: User | None = None
+    role: Member.Role | None = None
+
+    @property
+    def caller_id(self) -> str:
+        """Public id of the key or the person, else of the project."""
+        return (self.api_key or self.user or self.project).public_id
 
 
 class ScopedQuerySet(models.QuerySet[M]):

@@ -10,10 +10,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from fettle_platform.accounts import keys
-from fettle_platform.accounts.models import ApiKey, Organization, Project
+from fettle_platform.accounts.models import ApiKey, Member, Organization, Project, User
 
 DEFAULT_ORGANIZATION = "fettle"
 DEFAULT_PROJECT = "default"
+DEFAULT_OWNER = "owner@localhost"
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,14 @@ class Bootstrap:
 
 
 def bootstrap() -> Bootstrap:
-    """Make the first organization, project and key, each once; safe to call at every start and by several processes.
+    """Make the first organization, project and key, each once; safe to call at every start and by several
+    processes.
 
     With FETTLE_BOOTSTRAP_API_KEY that key works afterwards, also when others exist; without it a key is made when the
     project has none.
     """
     with transaction.atomic():
-        organization, _ = Organization.objects.get_or_create(name=DEFAULT_ORGANIZATION)
+        organization = first_organization()
         project, _ = Project.objects.get_or_create(organization=organization, name=DEFAULT_PROJECT)
         # The project's row is locked, so of two processes that start together only one makes the key.
         Project.objects.select_for_update().get(pk=project.pk)
@@ -46,6 +48,21 @@ def bootstrap() -> Bootstrap:
         if is_new:
             _insert(project, plain, name="bootstrap", expires_at=None)
     return Bootstrap(organization, project, plain if is_new else None)
+
+
+def first_organization() -> Organization:
+    return Organization.objects.get_or_create(name=DEFAULT_ORGANIZATION)[0]
+
+
+def first_owner() -> User:
+    """The account behind the address that `fettle up` prints. It has no password: only sign-in links open it."""
+    with transaction.atomic():
+        owner, is_new = User.objects.get_or_create(email=DEFAULT_OWNER, defaults={"name": "Owner"})
+        if is_new:
+            owner.set_unusable_password()
+            owner.save(update_fields=["password"])
+            Member.objects.create(user=owner, organization=first_organization(), role=Member.Role.OWNER)
+    return owner
 
 
 def api_key_create(*, project: Project, name: str, expires_at: datetime | None = None) -> tuple[ApiKey, str]:

@@ -92,9 +92,7 @@ def _claim_key(request: Request, key: str, *, abandoned: timedelta) -> GivenAnsw
 
 def _claim_body(request: Request) -> GivenAnswer | Response:
     digest = body_digest(request)
-    row = GivenAnswer(
-        owner=request.auth.api_key.public_id, route=request.path[:500], key=f"body:{digest}", body_sha256=digest
-    )
+    row = GivenAnswer(owner=request.auth.caller_id, route=request.path[:500], key=f"body:{digest}", body_sha256=digest)
     is_retry = _retry_count(request) >= 1
     _forget(row, older_than=RETRY_WINDOW if is_retry else timedelta(0), abandoned=ABANDONED_TRANSACTION)
     if _insert(row):

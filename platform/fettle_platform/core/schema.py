@@ -5,11 +5,13 @@ Usage in a view: `@extend_schema(operation_id="...", request=..., responses={200
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import inline_serializer
+from pydantic import BaseModel
 from rest_framework import serializers
 
 
@@ -54,20 +56,55 @@ class FettleSchema(AutoSchema):
         return [self.view.__module__.split(".")[1]]
 
 
-class ApiKeyScheme(OpenApiAuthenticationExtension):
-    target_class = "fettle_platform.accounts.auth.ApiKeyAuthentication"
-    name = "ApiKey"
+class KeyOrSessionScheme(OpenApiAuthenticationExtension):
+    target_class = "fettle_platform.accounts.auth.KeyOrSession"
+    name = ("ApiKey", "Session")
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "description": "An API key, `fk_...`"}
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+        return [
+            {"type": "http", "scheme": "bearer", "description": "An API key, `fk_...`"},
+            {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": "fettle_session",
+                "description": "A person's browser, signed in; the port follows the name where the address has one",
+            },
+        ]
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        return [{"ApiKey": []}, {"Session": []}]
 
 
 def public_endpoints(endpoints: list[Any]) -> list[Any]:
     return [endpoint for endpoint in endpoints if endpoint[0].startswith("/v1/")]
 
 
+def schema_of(model: type[BaseModel], mode: Literal["serialization", "validation"] = "serialization") -> dict[str, Any]:
+    """The JSON schema of a pydantic model as one piece, for `extend_schema_field`; the model must not hold itself.
+
+    Args:
+        mode: `validation` for what is sent to us, where a field with a default may be left out.
+    """
+    schema = model.model_json_schema(mode=mode)
+    named = schema.pop("$defs", {})
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, list):
+            return [inlined(inner) for inner in part]
+        if not isinstance(part, dict):
+            return part
+        # The variants of a union stand in its place, so there is no name left that a discriminator could map to.
+        dropped = ("$ref", "title", "discriminator") if "oneOf" in part else ("$ref", "title")
+        rest = {key: inlined(inner) for key, inner in part.items() if key not in dropped}
+        return inlined(named[part["$ref"].rsplit("/", 1)[-1]]) | rest if "$ref" in part else rest
+
+    whole: dict[str, Any] = inlined(schema)
+    return whole
+
+
+@cache
 def page_of(item: type[serializers.Serializer]) -> serializers.Serializer:
-    """The documented shape of a cursor page of `item`."""
+    """The documented shape of a cursor page of `item`. One for each `item`: two of one name would be ambiguous."""
     fields = {
         "object": serializers.ChoiceField(["list"]),
         "data": item(many=True),
