@@ -82,7 +82,7 @@ def _prompt_lines(file: File) -> dict[bytes, int]:
     ignored = Findings()
     with get_store().open(file.store_key) as stream:
         for line in iterate_lines(stream, max_bytes=settings.FETTLE.max_line_bytes):
-            row = _parse(line, ignored)
+            row = parse_line(line, ignored)
             if row is not None and isinstance(row.get("messages"), list):
                 lines.setdefault(prompt_digest(row), line.number)
     return lines
@@ -110,7 +110,7 @@ def _read(stream: BinaryIO, check: RowCheck) -> RowReport:
             text = f"the file has more than {limit} rows; reading stopped here"
             findings.error(line.number, "too_many_rows", "", text, expected=f"at most {limit} rows", found="more")
             break
-        row = _parse(line, findings)
+        row = parse_line(line, findings)
         if row is not None:
             statistics.add(row)
             check(row, line.number, findings)
@@ -120,7 +120,7 @@ def _read(stream: BinaryIO, check: RowCheck) -> RowReport:
     return RowReport(num_rows, findings.num_errors, findings.num_warnings, findings.causes(), statistics)
 
 
-def _parse(line: Line, findings: Findings) -> dict[str, Any] | None:
+def parse_line(line: Line, findings: Findings) -> dict[str, Any] | None:
     """The row, or None after the reason was noted."""
     if line.data is None:
         limit = settings.FETTLE.max_line_bytes
