@@ -51,6 +51,7 @@ class GraderRunResult(serializers.Serializer):
     sub_rewards = serializers.DictField(child=serializers.FloatField())
     metadata = GraderRunMetadata()
     model_grader_token_usage_per_model = serializers.DictField()
+    fettle = serializers.DictField(help_text="`message`: what failed, or why it is this score, in words; or null")
 
 
 class GraderValidateView(APIView):
@@ -59,7 +60,9 @@ class GraderValidateView(APIView):
     def post(self, request: Request) -> Response:
         fields = GraderValidate(data=request.data)
         fields.is_valid(raise_exception=True)
-        return Response({"grader": masked(_spec(fields.validated_data["grader"]))})
+        spec = _spec(fields.validated_data["grader"])
+        services.grader_require_loadable(spec=spec, param="grader", organization=_organization(request))
+        return Response({"grader": masked(spec)})
 
 
 class GraderRunView(APIView):
@@ -71,9 +74,34 @@ class GraderRunView(APIView):
         fields.is_valid(raise_exception=True)
         values = fields.validated_data
         result = services.grader_run(
-            spec=_spec(values["grader"]), model_sample=values["model_sample"], item=values.get("item") or {}
+            scope=request.auth,
+            spec=_spec(values["grader"]),
+            model_sample=values["model_sample"],
+            item=values.get("item") or {},
         )
         return Response(result)
+
+
+class SandboxStatus(serializers.Serializer):
+    object = serializers.CharField()
+    tier = serializers.CharField(allow_null=True, help_text="`namespaces`, `lockdown`, or null: code is refused")
+    available = serializers.BooleanField()
+    reasons = serializers.DictField(child=serializers.CharField(), help_text="for each tier tried: in use, or why not")
+    checks = serializers.ListField(child=serializers.CharField(), help_text="what the self-test has shown")
+    checked_seconds_ago = serializers.FloatField()
+    policy_version = serializers.CharField(help_text="changes with anything that confines code")
+    limits = serializers.DictField()
+
+
+class SandboxView(APIView):
+    @extend_schema(operation_id="getSandbox", responses={200: SandboxStatus})
+    def get(self, request: Request) -> Response:
+        """Where code of users and models runs in this server, and what a self-test there has shown."""
+        return Response({"object": "fettle.sandbox"} | services.sandbox_status())
+
+
+def _organization(request: Request) -> str:
+    return str(request.auth.organization.pk)
 
 
 def _spec(data: Any) -> GraderSpec:

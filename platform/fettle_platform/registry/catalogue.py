@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from fettle_workers.contract.catalogue import BaseModelEntry, load_catalogue
+from fettle_workers.contract.catalogue import BaseModelEntry, embedding_model, load_catalogue, load_reward_models
 
 
 def catalogue() -> dict[str, BaseModelEntry]:
@@ -17,6 +17,21 @@ def catalogue() -> dict[str, BaseModelEntry]:
         ValueError: the operator's file is not a catalogue; the message names file and field.
     """
     return _loaded(settings.FETTLE.models_file)
+
+
+def reward_models() -> list[str]:
+    """Names of the reward models that workers have. Read once per process."""
+    return _loaded_reward_models(settings.FETTLE.models_file)
+
+
+def has_embeddings() -> bool:
+    """Whether workers have an embedding model, as far as this host's file and packages tell."""
+    return embedding_model(settings.FETTLE.models_file) is not None
+
+
+@lru_cache(maxsize=4)
+def _loaded_reward_models(path: Path | None) -> list[str]:
+    return list(load_reward_models(path))
 
 
 @lru_cache(maxsize=4)

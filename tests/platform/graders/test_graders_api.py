@@ -1,4 +1,18 @@
+import itertools
+
 import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from fettle_graders.sandbox.pool import Sandbox
+from fettle_graders.sandbox.tiers import TierUnavailable
+from fettle_graders.sandbox.worker import Worker
+from fettle_graders.spec import parse_grader
+from fettle_platform.core.errors import InvalidRequest
+from fettle_platform.graders import services
+from fettle_platform.graders.services import grader_require_judges, services_of_jobs
+from fettle_platform.registry.models import Model
+from fettle_workers.egress.judge import JudgeUpstream
 
 VALIDATE, RUN = "/v1/fine_tuning/alpha/graders/validate", "/v1/fine_tuning/alpha/graders/run"
 EXACT = {
@@ -19,6 +33,11 @@ MULTI = {
 
 def run(api, grader, sample, item=None, **fields):
     return api.post(RUN, {"grader": grader, "model_sample": sample, "item": item or {"answer": "5"}, **fields})
+
+
+@pytest.fixture
+def allow_loopback(monkeypatch):
+    monkeypatch.setattr(settings, "FETTLE", settings.FETTLE.model_copy(update={"egress_allow": ["127.0.0.1"]}))
 
 
 def test_a_valid_grader_is_echoed_in_full(api, golden):
@@ -99,11 +118,100 @@ def test_mathematical_answers_are_compared(api):
 
 
 def test_a_kind_that_cannot_run_here_is_400_and_names_what_can(api, error_of):
-    grader = {"type": "python", "name": "p", "source": "def grade(sample, item):\n    return 1.0"}
+    grader = {**SIMILAR, "evaluation_metric": "cosine"}
     assert api.post(VALIDATE, {"grader": grader}).status_code == 200
     error = error_of(run(api, grader, "x"), 400)
     assert error["code"] == "invalid_grader"
-    assert "string_check" in error["message"]
+    assert "fuzzy_match" in error["message"]
+
+
+SIMILAR = {"type": "text_similarity", "name": "s", "input": "{{sample.output_text}}", "reference": "x"}
+HALF = {
+    "type": "python",
+    "name": "p",
+    "source": "def grade(sample, item):\n    print('hi')\n    return item['n'] / 2\n",
+}
+
+
+def test_a_python_grader_runs_in_the_sandbox_and_says_so(api):
+    assert api.post(VALIDATE, {"grader": HALF}).json() == {"grader": HALF}
+    body = run(api, HALF, "x", {"n": 1}).json()
+    assert body["reward"] == 0.5
+    assert body["fettle"]["notes"]["output"] == "hi\n"
+    assert body["fettle"]["notes"]["sandbox"] == {
+        "tier": api.get("/v1/fettle/sandbox").json()["tier"],
+        "policy_version": api.get("/v1/fettle/sandbox").json()["policy_version"],
+    }
+
+
+def test_a_python_grader_that_fails_is_a_flag_with_its_line(api):
+    body = run(api, HALF, "x", {"n": "one"}).json()
+    errors = body["metadata"]["errors"]
+    assert body["reward"] == 0.0
+    assert errors["python_grader_runtime_error"] is True
+    assert errors["python_grader_runtime_error_details"].startswith("exception: line 3, in grade: TypeError")
+    assert errors["python_grader_server_error"] is False
+    assert body["fettle"]["notes"]["output"] == "hi\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("def grade(sample): return 1", "cannot be called with two positional arguments"),
+        ("def grad(sample, item): return 1", "no function grade"),
+        ("import scypi", "No module named 'scypi'"),
+        ("def grade(sample, item) return 1", "line 1: SyntaxError"),
+    ],
+)
+def test_a_source_that_does_not_load_is_refused_before_a_job_uses_it(api, error_of, source, found):
+    grader = {"type": "multi", "graders": {"mine": {"type": "python", "source": source}}, "calculate_output": "mine"}
+    error = error_of(api.post(VALIDATE, {"grader": grader}), 400)
+    assert (error["code"], error["param"]) == ("invalid_grader", "grader.graders.mine.source")
+    assert found in error["message"]
+
+
+def test_the_sandbox_says_which_tier_runs_and_what_was_tried(api, anonymous, db, error_of):
+    error_of(anonymous.get("/v1/fettle/sandbox"), 401)
+    error_of(api.post("/v1/fettle/sandbox", {}), 405)
+    status = api.get("/v1/fettle/sandbox").json()
+    assert status["object"] == "fettle.sandbox"
+    assert status["available"] is True
+    assert status["reasons"][status["tier"]] == "in use: its self-test passed"
+    assert status["limits"]["call_s"] == 30.0
+    assert "no sockets of any family" in status["checks"]
+
+
+def test_without_a_sandbox_code_is_503_and_the_rest_goes_on(api, error_of, monkeypatch):
+    nothing = Sandbox(tiers=())
+    monkeypatch.setattr(services, "shared_sandbox", lambda min_tier: nothing)
+    multi = {"type": "multi", "graders": {"a": HALF, "b": EXACT}, "calculate_output": "a + b"}
+    for grader, param in ((HALF, "grader"), (multi, "grader.graders.a")):
+        error = error_of(api.post(VALIDATE, {"grader": grader}), 503)
+        assert (error["code"], error["param"]) == ("sandbox_unavailable", param)
+    assert error_of(run(api, HALF, "x", {"n": 1}), 503)["code"] == "sandbox_unavailable"
+    status = api.get("/v1/fettle/sandbox").json()
+    assert (status["tier"], status["available"]) == (None, False)
+    assert run(api, EXACT, "5", {"answer": "5"}).json()["reward"] == 1.0
+
+
+def test_a_sandbox_that_breaks_is_a_server_error_and_no_runtime_error(api, monkeypatch):
+    sandbox = Sandbox(start=lambda *_: Worker(*_) if next(starts) < 2 else fail())
+    starts = itertools.count()
+
+    def fail():
+        raise TierUnavailable("no more processes")
+
+    monkeypatch.setattr(services, "shared_sandbox", lambda min_tier: sandbox)
+    errors = run(api, HALF, "x", {"n": 1}).json()["metadata"]["errors"]
+    sandbox.close()
+    assert errors["python_grader_server_error"] is True
+    assert errors["python_grader_server_error_type"] == "sandbox_failure"
+    assert errors["python_grader_runtime_error"] is False
+
+
+def test_a_kind_that_needs_a_group_says_so(api, error_of):
+    assert api.post(VALIDATE, {"grader": {"type": "majority"}}).json()["grader"]["answer"] == "math"
+    assert "preflight" in error_of(run(api, {"type": "majority"}, "5"), 400)["message"]
 
 
 def test_an_answer_too_long_to_wait_for_is_400(api, error_of):
@@ -122,3 +230,89 @@ def test_the_official_client_validates_and_runs(openai_client):
     result = graders.run(grader=EXACT, model_sample="5", item={"answer": "5"})
     assert result.reward == 1.0
     assert result.metadata.errors.sample_parse_error is False
+
+
+ENDPOINT = {"type": "endpoint", "name": "e", "headers": {"Authorization": "Bearer hush"}}
+
+
+def test_a_remote_grader_of_an_allowed_network_is_asked(api, serve, reply, allow_loopback):
+    server = serve(reply(200, {"score": 0.75}))
+    assert run(api, ENDPOINT | {"url": server.url}, "5").json()["reward"] == 0.75
+    assert server.asked[0].json["item"] == {"answer": "5"}
+    assert server.asked[0].headers["authorization"] == "Bearer hush"
+
+
+def test_a_private_address_is_a_flag_and_not_called(api, serve, reply):
+    server = serve(reply(200, {"score": 1}))
+    answer = run(api, ENDPOINT | {"url": server.url}, "5").json()
+    assert (answer["reward"], answer["metadata"]["errors"]["other_error"]) == (0.0, True)
+    assert server.asked == []
+
+
+SCORE = {
+    "type": "score_model",
+    "name": "judge",
+    "model": "gpt-judge",
+    "input": [{"role": "user", "content": "{{sample.output_text}}"}],
+    "range": [0, 10],
+}
+
+
+@pytest.fixture
+def judge_server(serve, reply, change_env):
+    """Answers as an operator's upstream and as our own model server."""
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    message = {"content": '{"steps": [], "result": 7}'}
+    server = serve(reply(200, {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}))
+    change_env(judges=(JudgeUpstream(base_url=f"{server.url}/v1", api_key="sk-hush", models=("gpt-judge",)),))
+    return server
+
+
+def test_a_judge_of_the_operator_gives_a_score_and_its_tokens(api, judge_server):
+    answer = run(api, SCORE, "5").json()
+    assert answer["reward"] == 7.0
+    assert answer["metadata"]["token_usage"] == 5
+    assert answer["model_grader_token_usage_per_model"]["gpt-judge"]["prompt_tokens"] == 3
+    assert judge_server.asked[0].json["model"] == "gpt-judge"
+
+
+def test_a_model_that_this_server_serves_is_a_judge_too(api, judge_server, change_env):
+    change_env(inference_url=judge_server.url)
+    assert run(api, SCORE | {"model": "fettle-tiny"}, "5").json()["reward"] == 7.0
+    asked = judge_server.asked[0]
+    assert (asked.path, asked.json["model"]) == ("/v1/chat/completions", "fettle-tiny")
+    assert "authorization" not in asked.headers
+    assert "maxItems" in str(asked.json["response_format"])
+
+
+def test_another_organizations_model_is_no_judge(api, foreign_api, error_of, judge_server, change_env, other):
+    change_env(inference_url=judge_server.url)
+    Model.objects.create(
+        project=other[0].project, public_id="ft:fettle-tiny:other::abc", created_at=timezone.now(),
+        base_model="fettle-tiny", adapter_digest="d" * 64, job_id="ftjob-1", step=1, is_checkpoint=False,
+    )  # fmt: skip
+    theirs = SCORE | {"model": "ft:fettle-tiny:other::abc"}
+    error = error_of(run(api, theirs, "5"), 400)
+    assert (error["code"], error["param"]) == ("invalid_grader", "grader")
+    assert judge_server.asked == []
+    assert run(foreign_api, theirs, "5").json()["reward"] == 7.0
+    assert judge_server.asked[0].json["model"] == f"ft-{'d' * 64}"
+
+
+def test_a_judge_that_is_away_is_a_flag(api, judge_server, reply):
+    judge_server.script[:] = [reply(401, b"no")]
+    errors = run(api, SCORE, "5").json()["metadata"]["errors"]
+    assert errors["model_grader_server_error"] is True
+    assert errors["model_grader_server_error_details"] == "HTTP 401: no"
+
+
+def test_reward_models_are_named_by_the_operator_and_run_on_workers_only(api, error_of, change_env, tmp_path):
+    models = tmp_path / "models.toml"
+    models.write_text('[reward_models."mine"]\nsource = "/models/mine"\n')
+    change_env(models_file=models)
+    assert services_of_jobs() >= {"scorer"}
+    mine = {"type": "reward_model", "model": "mine"}
+    assert "preflight" in error_of(run(api, mine, "5"), 400)["message"]
+    grader_require_judges(spec=parse_grader(mine), scope=None, param="grader")
+    with pytest.raises(InvalidRequest, match="there are: `mine`"):
+        grader_require_judges(spec=parse_grader(mine | {"model": "theirs"}), scope=None, param="grader")

@@ -1,0 +1,1 @@
+"""Judge models for graders: what this server serves, and what the operator allows."""
