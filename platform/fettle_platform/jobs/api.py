@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,6 +16,7 @@ from rest_framework.views import APIView
 from fettle_platform.core.idempotency import idempotent
 from fettle_platform.core.pagination import page_parameters, paginate
 from fettle_platform.core.schema import page_of
+from fettle_platform.graders.stored import with_stored_grader
 from fettle_platform.jobs import selectors, services
 from fettle_platform.jobs.models import Job
 from fettle_platform.jobs.requests import parse_job_request
@@ -27,7 +29,9 @@ class JobsView(APIView):
     @idempotent(dedupe_retries=True)
     def post(self, request: Request) -> Response:
         """Create a job. Its files are checked next, then it waits for a worker."""
-        parsed = parse_job_request(request.data)
+        data, version = with_stored_grader(request.auth, request.data)
+        parsed = parse_job_request(data, grader_version=version)
+        services.job_check_grader(scope=request.auth, parsed=parsed)
         job = services.job_create(scope=request.auth, parsed=parsed, now=timezone.now())
         return Response(job_to_wire(job))
 
@@ -80,14 +84,32 @@ class ResumeView(_ChangeView):
         return self._change(request, job_id, services.job_resume)
 
 
+class FinishView(_ChangeView):
+    @extend_schema(operation_id="finishFineTuningJob", request=None, responses={200: JobShape})
+    @idempotent
+    def post(self, request: Request, job_id: str) -> Response:
+        """Make no further steps: measure the best candidates so far, choose among them and deliver the model."""
+        return self._change(request, job_id, services.job_finish_early)
+
+
 class EventsView(APIView):
     @extend_schema(
-        operation_id="listFineTuningEvents", parameters=page_parameters(20, 1000), responses={200: page_of(EventShape)}
+        operation_id="listFineTuningEvents",
+        parameters=[
+            *page_parameters(20, 1000),
+            OpenApiParameter("level", OpenApiTypes.STR, enum=["info", "warn", "error"]),
+            OpenApiParameter("type", OpenApiTypes.STR, enum=["message", "metrics"]),
+            OpenApiParameter("text", OpenApiTypes.STR, description="occurs in the message, in any case of letters"),
+        ],
+        responses={200: page_of(EventShape)},
     )
     def get(self, request: Request, job_id: str) -> Response:
         """List a job's events, the newest first."""
         job = selectors.job_get(request.auth, job_id)
-        events = selectors.event_list(job, after=request.query_params.get("after"))
+        asked = request.query_params
+        events = selectors.event_list(
+            job, after=asked.get("after"), level=asked.get("level"), kind=asked.get("type"), text=asked.get("text")
+        )
         page = paginate(request, events, event_to_wire, default_limit=20, max_limit=1000, time_field="seq")
         return Response(page)
 

@@ -81,4 +81,4 @@ def _last_words(job: Job, event: Finished, origin: tuple[int, int]) -> list[Note
 
 
 def _summary(selection: Selection) -> dict[str, Any]:
-    return selection.model_dump(mode="json", exclude={"candidates", "examples"})
+    return selection.model_dump(mode="json", exclude={"candidates", "examples", "table"})

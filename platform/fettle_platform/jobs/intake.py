@@ -73,13 +73,14 @@ def _(event: contract.Started, job: Job, origin: tuple[int, int], now: datetime)
     Job.objects.filter(pk=job.pk).update(
         plan=event.plan, total_steps=event.total_steps, training_since=now, step=resumed or 0
     )
-    message = "Fine-tuning job started" if resumed is None else f"Fine-tuning job goes on from step {resumed}"
+    noun = job.noun.capitalize()
+    message = f"{noun} started" if resumed is None else f"{noun} goes on from step {resumed}"
     _note(job, Note(message, data={"plan": event.plan, "resumed_from_step": resumed}), origin, now)
 
 
 @_apply.register
 def _(event: contract.Message, job: Job, origin: tuple[int, int], now: datetime) -> None:
-    data = {"code": event.code} if event.code else None
+    data = event.model_dump(include={"code", "step", "values"}, exclude_none=True, exclude_defaults=True) or None
     _note(job, Note(event.message, level=event.level, data=data), origin, now)
 
 
@@ -133,6 +134,17 @@ def _(event: contract.Finished, job: Job, origin: tuple[int, int], now: datetime
 
 
 @_apply.register
+def _(event: contract.Preflighted, job: Job, origin: tuple[int, int], now: datetime) -> None:
+    report = event.report
+    changes = {
+        "report": report.model_dump(mode="json"),
+        "step0": event.step0.model_dump(mode="json") if event.step0 else None,
+    }
+    said = _from_worker(Note(report.summary, data={"verdict": report.verdict}), origin)
+    move(job, Status.SUCCEEDED, now=now, sources=LEASED, notes=[said], changes=changes)
+
+
+@_apply.register
 def _(event: contract.Failed, job: Job, origin: tuple[int, int], now: datetime) -> None:
     if event.code in contract.JOB_ERROR_CODES:
         code = event.code
@@ -155,7 +167,7 @@ def _(event: contract.Stopped, job: Job, origin: tuple[int, int], now: datetime)
             notes = [said, Note("Fine-tuning job paused.")]
             move(job, Status.PAUSED, now=now, sources=LEASED, notes=notes, changes={"desired": Desired.PAUSE})
         case _:
-            notes = [said, Note("Fine-tuning job cancelled.")]
+            notes = [said, Note(f"{job.noun.capitalize()} cancelled.")]
             move(job, Status.CANCELLED, now=now, sources=LEASED, notes=notes)
 
 

@@ -12,11 +12,20 @@ from pydantic import BaseModel, ValidationError
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from fettle_graders.errors import GradeFailure
 from fettle_platform.core.errors import Unauthorized, invalid_from_pydantic
 from fettle_platform.jobs import leases
 from fettle_platform.jobs.intake import job_apply_events
 from fettle_platform.jobs.models import Job
-from fettle_workers.contract.internal import ClaimRequest, EventsRequest, HeartbeatRequest, ReleaseRequest
+from fettle_platform.judges.services import ProjectJudge
+from fettle_workers.contract.internal import (
+    ClaimRequest,
+    EventsRequest,
+    HeartbeatRequest,
+    JudgeCall,
+    JudgeReply,
+    ReleaseRequest,
+)
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -63,6 +72,18 @@ class ReleaseView(_InternalView):
             job=job, attempt=body.attempt, outcome=body.outcome, message=body.message, now=timezone.now()
         )
         return _answer(answer)
+
+
+class JudgeView(_InternalView):
+    """A trainer asks a judge model, as its job's project may. Keys of judges never leave this process."""
+
+    def post(self, request: Request, job_id: str) -> HttpResponse:
+        body = _read(JudgeCall, request)
+        job = leases.job_of_judge_call(job_id=job_id, attempt=body.attempt, token=bearer(request))
+        try:
+            return _answer(JudgeReply(answer=ProjectJudge(job.project).ask(body.request)))
+        except GradeFailure as failure:
+            return _answer(JudgeReply(failure=failure.message, details=failure.details))
 
 
 def _job(request: Request, job_id: str, attempt: int) -> Job:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.crypto import salted_hmac
 
 from fettle_platform.core.errors import Gone
 from fettle_platform.jobs.dispatch import announce
@@ -65,6 +66,7 @@ def job_claim(*, job_id: str, attempt: int, worker: str, now: datetime) -> Claim
         attempt=attempt,
         token=token,
         lease_s=lease_s,
+        judge_token=judge_token(job.public_id, attempt),
         resume=resume_point(job),
     )
 
@@ -79,6 +81,22 @@ def resume_point(job: Job) -> ResumePoint | None:
         store_prefix=newest.store_prefix,
         manifest=CheckpointManifest.model_validate(newest.manifest),
     )
+
+
+def judge_token(job_id: str, attempt: int) -> str:
+    """For the judge calls of one attempt. The trainer holds it, so it opens nothing else: no events, no lease."""
+    return salted_hmac("fettle.judge", f"{job_id}:{attempt}", algorithm="sha256").hexdigest()
+
+
+def job_of_judge_call(*, job_id: str, attempt: int, token: str) -> Job:
+    """The leased job whose attempt may ask judges with this token. Raises Gone."""
+    if not hmac.compare_digest(judge_token(job_id, attempt), token):
+        raise attempt_over()
+    job = Job.objects.filter(public_id=job_id, attempt=attempt, status__in=LEASED)
+    found = job.select_related("project__organization").first()
+    if found is None:
+        raise attempt_over()
+    return found
 
 
 def token_hash(token: str) -> str:
@@ -155,7 +173,7 @@ def lose(job: Job, *, attempt: int, now: datetime, reason: str, seen_lease: date
             return False
         has_progress = held.step_reached > held.lost_at_step
         loss = _Loss(1 if has_progress else held.lost_attempts + 1, held.step_reached)
-        if loss.attempts >= MAX_LOST_ATTEMPTS and held.desired == Desired.RUN:
+        if loss.attempts >= MAX_LOST_ATTEMPTS and held.desired in (Desired.RUN, Desired.FINISH):
             return _give_up(held, loss, now=now, reason=reason)
         note = Note(f"{reason} Attempt {attempt} is lost at step {held.step}.", level="warn")
         return _leave(held, now=now, notes=[note], loss=loss)
@@ -166,11 +184,14 @@ def _leave(job: Job, *, now: datetime, notes: list[Note], loss: _Loss | None = N
     changes = {"lost_attempts": loss.attempts, "lost_at_step": loss.step} if loss else {}
     target = status_when_stopped(Desired(job.desired))
     if target is Status.QUEUED:
-        notes = [*notes, Note("The job waits for a worker and goes on from its last checkpoint.")]
+        notes = [
+            *notes,
+            Note(f"The {job.noun} waits for a worker and goes on from its last checkpoint, if it has one."),
+        ]
         delay_s = BACK_OFF_S * (loss.attempts - 1) if loss else 0.0
         running = frozenset({Status.RUNNING})
         return queue(job, now=now, sources=running, notes=notes, changes=changes, delay_s=delay_s)
-    said = "Fine-tuning job paused." if target is Status.PAUSED else "Fine-tuning job cancelled."
+    said = f"{job.noun.capitalize()} {target}."
     return move(job, target, now=now, sources=LEASED, notes=[*notes, Note(said)], changes=changes)
 
 

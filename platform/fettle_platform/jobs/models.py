@@ -9,18 +9,20 @@ from django.db.models import Q
 
 from fettle_platform.accounts.scoping import ProjectScoped
 from fettle_platform.core.ids import public_id_field
-from fettle_platform.jobs.states import LEASED, Desired, Status
+from fettle_platform.jobs.states import LEASED, Desired, Purpose, Status
 
 # Plain text, so that migrations keep what they said when they were written.
 _STATUSES = [(status.value, status.value) for status in Status]
+_PURPOSES = [(purpose.value, purpose.value) for purpose in Purpose]
 _WISHES = [(wish.value, wish.value) for wish in Desired]
 _LEASED = sorted(status.value for status in LEASED)
 
 
 class Job(ProjectScoped):
-    """One fine-tuning job. `attempt` is the fence: whoever writes for an older attempt is refused."""
+    """One run on a worker. `attempt` is the fence: whoever writes for an older attempt is refused."""
 
     public_id = public_id_field("ftjob-")
+    purpose = models.CharField(max_length=10, choices=_PURPOSES, default=Purpose.TRAIN.value)
     created_at = models.DateTimeField()
     status = models.CharField(max_length=20, choices=_STATUSES, default=Status.VALIDATING_FILES.value)
     desired = models.CharField(max_length=8, choices=_WISHES, default=Desired.RUN.value)
@@ -58,10 +60,14 @@ class Job(ProjectScoped):
     suffix = models.CharField(max_length=64, null=True)
     metadata = models.JSONField(null=True)
     integrations = models.JSONField(null=True)
+    preflight = models.CharField(max_length=64, null=True)  # whose answers stand in for the evaluation at step 0
+    grader_version = models.CharField(max_length=64, null=True)  # the stored one that was named; `spec` has its content
 
     # What came out.
     plan = models.JSONField(null=True)
     selection = models.JSONField(null=True)
+    report = models.JSONField(null=True)  # of a preflight, with `step0`: what a job needs to take its answers over
+    step0 = models.JSONField(null=True)
     error_code = models.CharField(max_length=64, default="", blank=True)
     error_message = models.TextField(default="", blank=True)
     error_param = models.CharField(max_length=200, null=True)
@@ -80,6 +86,9 @@ class Job(ProjectScoped):
                 condition=Q(status__in=[status for status, _ in _STATUSES]), name="job_status_known"
             ),
             models.CheckConstraint(
+                condition=Q(purpose__in=[purpose for purpose, _ in _PURPOSES]), name="job_purpose_known"
+            ),
+            models.CheckConstraint(
                 condition=Q(status__in=_LEASED, lease_until__isnull=False)
                 | (~Q(status__in=_LEASED) & Q(lease_until__isnull=True)),
                 name="job_leased_exactly_while_running",
@@ -88,6 +97,11 @@ class Job(ProjectScoped):
 
     def __str__(self) -> str:
         return f"{self.public_id} ({self.status}, attempt {self.attempt})"
+
+    @property
+    def noun(self) -> str:
+        """What its events call it."""
+        return "preflight" if self.purpose == Purpose.PREFLIGHT else "fine-tuning job"
 
 
 class JobMetadata(models.Model):

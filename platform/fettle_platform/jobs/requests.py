@@ -15,8 +15,9 @@ from pydantic import BaseModel, Field, ValidationError
 from fettle_graders.errors import GraderSpecError
 from fettle_graders.spec import GraderSpec, parse_grader, unsupported
 from fettle_platform.core.errors import InvalidRequest
+from fettle_platform.graders.services import services_of_jobs
+from fettle_workers.contract.frozen import Frozen
 from fettle_workers.contract.spec import (
-    Frozen,
     Method,
     ReinforcementHyperparameters,
     ReinforcementMethod,
@@ -49,6 +50,7 @@ class FettleOptions(Frozen):
     """What the wire has no name for."""
 
     validation_split: Annotated[float, Field(gt=0, lt=1)] | None = None
+    preflight_id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
 class JobRequest(Frozen):
@@ -72,10 +74,14 @@ class JobRequest(Frozen):
 class ParsedJob(Frozen):
     request: JobRequest
     method: Method
+    grader_version: str | None = None
 
 
-def parse_job_request(data: object) -> ParsedJob:
+def parse_job_request(data: object, *, grader_version: str | None = None) -> ParsedJob:
     """Check a decoded JSON body.
+
+    Args:
+        grader_version: of the stored grader that was put in the place of its id.
 
     Raises:
         InvalidRequest: with code and dotted `param`; the message says what was found and what is expected.
@@ -101,7 +107,7 @@ def parse_job_request(data: object) -> ParsedJob:
             code="missing_required_parameter",
             param="validation_file",
         )
-    return ParsedJob(request=request, method=method)
+    return ParsedJob(request=request, method=method, grader_version=grader_version)
 
 
 def _parse_method(data: object, top_level: object) -> Method:
@@ -186,7 +192,7 @@ def _grader(data: object, path: str) -> GraderSpec:
     except GraderSpecError as error:
         param = f"{path}.{error.param}" if error.param else path
         raise InvalidRequest(error.message, code="invalid_grader", param=param) from error
-    reason = unsupported(spec)
+    reason = unsupported(spec, services_of_jobs())
     if reason:
         raise InvalidRequest(reason, code="unsupported_grader", param=path)
     return spec

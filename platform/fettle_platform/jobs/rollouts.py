@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -22,11 +25,19 @@ _FINAL = "final"
 
 @dataclass(frozen=True)
 class RolloutQuery:
-    """Which rollouts. `after` is (name of the file, position in it) of the rollout to go on from."""
+    """Which rollouts. `after` is (name of the file, position in it) of the rollout to go on from.
+
+    `reward_min` belongs to the range, `reward_max` does not. `text` is looked for in answer and thinking, whatever the
+    case of letters; `failed` asks for those whose grading failed.
+    """
 
     step: int | None = None
     row: int | None = None
     purpose: str | None = None
+    reward_min: float | None = None
+    reward_max: float | None = None
+    text: str | None = None
+    failed: bool = False
     after: tuple[str, int] | None = None
     limit: int = 100
     with_tokens: bool = False
@@ -38,14 +49,8 @@ def rollout_page(job: Job, query: RolloutQuery) -> dict[str, Any]:
     Raises:
         NotFound: a file of the index is gone from the store.
     """
-    files = rollout_files(job)
-    if query.step is not None:
-        files = files.filter(first_step__lte=query.step, last_step__gte=query.step)
-    if query.after is not None:
-        name = query.after[0]
-        files = files.filter(Q(final=True) if name == _FINAL else Q(final=True) | Q(last_step__gte=int(name)))
     found: list[dict[str, Any]] = []
-    for file in files.iterator():
+    for file in matching_files(job, query):
         found += _rollouts(file, query, query.limit + 1 - len(found))
         if len(found) > query.limit:
             break
@@ -59,11 +64,36 @@ def rollout_page(job: Job, query: RolloutQuery) -> dict[str, Any]:
     }
 
 
-def _rollouts(file: RolloutFile, query: RolloutQuery, limit: int) -> list[dict[str, Any]]:
+def matching_files(job: Job, query: RolloutQuery) -> Iterator[RolloutFile]:
+    """Those that may hold what is asked for, in their order."""
+    files = rollout_files(job)
+    if query.step is not None:
+        files = files.filter(first_step__lte=query.step, last_step__gte=query.step)
+    if query.after is not None:
+        name = query.after[0]
+        files = files.filter(Q(final=True) if name == _FINAL else Q(final=True) | Q(last_step__gte=int(name)))
+    return files.iterator()
+
+
+@contextlib.contextmanager
+def open_parquet(file: RolloutFile) -> Iterator[Any]:
     # Imported here: it costs every process tens of megabytes, and only this page reads Parquet.
     import pyarrow.parquet as pq
 
     with _seekable(file) as source, pq.ParquetFile(source) as parquet:
+        yield parquet
+
+
+def matching_table(parquet: Any, query: RolloutQuery, columns: Sequence[str]) -> Any:
+    """The asked rows of a file with those of the columns that it has."""
+    names = [name for name in columns if name in parquet.schema_arrow.names]
+    table = parquet.read(columns=names)
+    mask = _mask(parquet, query)
+    return table if mask is None else table.filter(mask)
+
+
+def _rollouts(file: RolloutFile, query: RolloutQuery, limit: int) -> list[dict[str, Any]]:
+    with open_parquet(file) as parquet:
         start = query.after[1] + 1 if query.after and query.after[0] == _name(file) else 0
         positions = _matching(parquet, query, start, limit)
         names = [name for name in parquet.schema_arrow.names if query.with_tokens or name not in TOKEN_COLUMNS]
@@ -80,13 +110,38 @@ def _name(file: RolloutFile) -> str:
 
 def _matching(parquet: Any, query: RolloutQuery, start: int, limit: int) -> list[int]:
     """Positions in the file, from `start` on, at most `limit`."""
-    wanted = {name: value for name in _FILTERS if (value := getattr(query, name)) is not None}
-    if not wanted:
+    mask = _mask(parquet, query)
+    if mask is None:
         return list(range(start, min(parquet.metadata.num_rows, start + limit)))
-    columns = {name: parquet.read(columns=[name]).column(0).to_pylist() for name in wanted}
-    positions = range(start, parquet.metadata.num_rows)
-    matching = (i for i in positions if all(columns[name][i] == value for name, value in wanted.items()))
-    return [position for position, _ in zip(matching, range(limit), strict=False)]
+    import pyarrow.compute as pc
+
+    positions = pc.indices_nonzero(mask).to_pylist()
+    return [position for position in positions if position >= start][:limit]
+
+
+def _mask(parquet: Any, query: RolloutQuery) -> Any:
+    """True for each row of the file that is asked for; None: all of them are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def column(name: str) -> Any:
+        if name in parquet.schema_arrow.names:
+            return parquet.read(columns=[name]).column(0)
+        return pa.nulls(parquet.metadata.num_rows, pa.string())
+
+    masks = [pc.equal(column(name), value) for name in _FILTERS if (value := getattr(query, name)) is not None]
+    if query.reward_min is not None:
+        masks.append(pc.greater_equal(column("reward"), query.reward_min))
+    if query.reward_max is not None:
+        masks.append(pc.less(column("reward"), query.reward_max))
+    if query.failed:
+        masks.append(pc.is_null(column("reward")))
+    if query.text:
+        found = [pc.match_substring(column(name), query.text, ignore_case=True) for name in ("text", "reasoning")]
+        masks.append(pc.or_(*(pc.fill_null(one, fill_value=False) for one in found)))
+    if not masks:
+        return None
+    return pc.fill_null(functools.reduce(pc.and_, masks), fill_value=False)
 
 
 def _decoded(row: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +162,47 @@ def _seekable(file: RolloutFile) -> BinaryIO:
         return stream
     with stream:
         return io.BytesIO(stream.read())
+
+
+GroupKey = tuple[str, int, str, int]  # purpose, step, source, row
+Place = tuple[RolloutFile, int]  # a file of the index, and a position in it
+_KEY_COLUMNS = ("purpose", "step", "source", "row")
+
+
+def rollout_places(job: Job, *, step: int | None = None, purpose: str | None = None) -> dict[GroupKey, list[Place]]:
+    """Where the answers to each prompt in each step lie, in the order they were written.
+
+    Raises:
+        NotFound: a file of the index is gone from the store.
+    """
+    import pyarrow.parquet as pq
+
+    files = rollout_files(job)
+    if step is not None:
+        files = files.filter(first_step__lte=step, last_step__gte=step)
+    found: dict[GroupKey, list[Place]] = {}
+    for file in files.iterator():
+        with _seekable(file) as source:
+            columns = pq.read_table(source, columns=list(_KEY_COLUMNS)).to_pydict()
+        for position, key in enumerate(zip(*(columns[name] for name in _KEY_COLUMNS), strict=True)):
+            if (step is None or key[1] == step) and (purpose is None or key[0] == purpose):
+                found.setdefault(key, []).append((file, position))
+    return found
+
+
+def rollouts_at(places: Iterable[Place], columns: Sequence[str]) -> dict[Place, dict[str, Any]]:
+    """These columns of these answers; every file is read once."""
+    import pyarrow.parquet as pq
+
+    wanted: dict[RolloutFile, list[int]] = {}
+    for file, position in places:
+        wanted.setdefault(file, []).append(position)
+    found: dict[Place, dict[str, Any]] = {}
+    for file, positions in wanted.items():
+        with _seekable(file) as source:
+            rows = pq.read_table(source, columns=list(columns)).take(positions).to_pylist()
+        found |= {(file, position): row for position, row in zip(positions, rows, strict=True)}
+    return found
 
 
 def parse_rollout_id(text: str) -> tuple[str, int]:

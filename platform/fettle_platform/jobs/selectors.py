@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import operator
+from collections.abc import Mapping, Sequence
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from fettle_platform.accounts.scoping import Scope, ScopedQuerySet
 from fettle_platform.core.errors import InvalidRequest
 from fettle_platform.jobs.metrics import StepRecord
 from fettle_platform.jobs.models import Checkpoint, Job, JobEvent, JobStep, RolloutFile
+from fettle_platform.jobs.states import Purpose
 from fettle_workers.contract.events import Evaluation, StepMetrics
 
 
@@ -32,17 +35,46 @@ def job_list(scope: Scope, *, query: Mapping[str, str]) -> ScopedQuerySet[Job]:
     return jobs
 
 
+def job_search(
+    scope: Scope, *, statuses: Sequence[str] = (), model: str | None = None, text: str | None = None
+) -> ScopedQuerySet[Job]:
+    """The project's jobs with one of the statuses (none given: any), this model, and this text in a name."""
+    jobs = _with_organization(scope)
+    if statuses:
+        jobs = jobs.filter(status__in=statuses)
+    if model:
+        jobs = jobs.filter(model=model)
+    if text:
+        names = ("public_id", "suffix", "model", "fine_tuned_name")
+        jobs = jobs.filter(functools.reduce(operator.or_, (Q(**{f"{name}__icontains": text}) for name in names)))
+    return jobs
+
+
 def _with_organization(scope: Scope) -> ScopedQuerySet[Job]:
-    return Job.objects.for_project(scope).select_related("project__organization")
+    return Job.objects.for_project(scope).filter(purpose=Purpose.TRAIN).select_related("project__organization")
 
 
-def event_list(job: Job, *, after: str | None = None) -> QuerySet[JobEvent]:
-    """Events of a job; with `after`, that event and older ones.
+def preflight_list(scope: Scope) -> ScopedQuerySet[Job]:
+    return Job.objects.for_project(scope).filter(purpose=Purpose.PREFLIGHT)
+
+
+def preflight_get(scope: Scope, preflight_id: str, *, param: str | None = None) -> Job:
+    """Raises NotFound, also for another project's preflight."""
+    return preflight_list(scope).fetch(preflight_id, kind="preflight", param=param)
+
+
+def event_list(
+    job: Job, *, after: str | None = None, level: str | None = None, kind: str | None = None, text: str | None = None
+) -> QuerySet[JobEvent]:
+    """Events of a job; with `after`, that event and older ones. `kind` is their `type`, `text` occurs in the message.
 
     A page's own condition is an OR, of which PostgreSQL makes no range of the index; this bound is one.
     """
     events = JobEvent.objects.filter(job=job)
-    return events.filter(seq__lte=events.filter(public_id=after).values("seq")[:1]) if after else events
+    if after:
+        events = events.filter(seq__lte=events.filter(public_id=after).values("seq")[:1])
+    wanted = {"level": level, "type": kind, "message__icontains": text}
+    return events.filter(**{name: value for name, value in wanted.items() if value})
 
 
 def checkpoint_list(job: Job) -> QuerySet[Checkpoint]:

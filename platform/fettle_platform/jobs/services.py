@@ -14,20 +14,35 @@ from fettle_platform.core.errors import InvalidRequest
 from fettle_platform.core.ids import new_id
 from fettle_platform.datasets import selectors as datasets
 from fettle_platform.datasets.models import File, Purpose
+from fettle_platform.graders.services import grader_require_judges, grader_require_loadable
 from fettle_platform.jobs.models import Job, JobMetadata
 from fettle_platform.jobs.requests import JobRequest, ParsedJob
+from fettle_platform.jobs.reuse import take_over
 from fettle_platform.jobs.states import LEASED, TERMINAL, Desired, Status
 from fettle_platform.jobs.transitions import Note, append_events, hold, move, queue
 from fettle_platform.jobs.wake import wake_tick
 from fettle_platform.registry import selectors as registry
 from fettle_platform.registry.selectors import Served
 from fettle_platform.registry.services import new_model_name
-from fettle_workers.contract.spec import AdapterRef, DataRef, TrainSpec
+from fettle_workers.contract.spec import AdapterRef, DataRef, ReinforcementMethod, TrainSpec
 
 _WANDB = (
     "The wandb integration is kept on the job, but this server sends nothing to Weights & Biases: read the metrics "
     "from the job's events, its checkpoints or its result file."
 )
+
+
+def job_check_grader(*, scope: Scope, parsed: ParsedJob) -> None:
+    """Look for its judges, and load what code it consists of; outside of any transaction, as it may take seconds.
+
+    Raises:
+        InvalidRequest: `invalid_grader`, a judge is not there or code does not load.
+        Unavailable: `sandbox_unavailable`.
+    """
+    if isinstance(parsed.method, ReinforcementMethod):
+        grader, param = parsed.method.grader, "method.reinforcement.grader"
+        grader_require_judges(spec=grader, scope=scope, param=param)
+        grader_require_loadable(spec=grader, param=param, organization=str(scope.organization.pk))
 
 
 @transaction.atomic
@@ -40,7 +55,7 @@ def job_create(*, scope: Scope, parsed: ParsedJob, now: datetime) -> Job:
     """
     request = parsed.request
     served = registry.served_model(scope, request.model)
-    spec = _frozen_spec(scope, parsed, served)
+    spec = take_over(scope, request.fettle.preflight_id, frozen_spec(scope, parsed, served), request)
     job = Job.objects.create(
         public_id=spec.job_id,
         project=scope.project,
@@ -58,6 +73,8 @@ def job_create(*, scope: Scope, parsed: ParsedJob, now: datetime) -> Job:
         suffix=request.suffix,
         metadata=request.metadata,
         integrations=_integrations(request),
+        preflight=spec.step0.preflight_id if spec.step0 else None,
+        grader_version=parsed.grader_version,
     )
     JobMetadata.objects.bulk_create(
         JobMetadata(job=job, key=key, value=value) for key, value in (request.metadata or {}).items()
@@ -67,11 +84,16 @@ def job_create(*, scope: Scope, parsed: ParsedJob, now: datetime) -> Job:
     return job
 
 
-def _frozen_spec(scope: Scope, parsed: ParsedJob, served: Served) -> TrainSpec:
+def frozen_spec(scope: Scope, parsed: ParsedJob, served: Served, *, prefix: str = "ftjob-") -> TrainSpec:
+    """Everything that the run needs. Inside a transaction: the files' rows stay locked.
+
+    Raises:
+        InvalidRequest: a file cannot be used; `param` names it.
+    """
     request = parsed.request
     validation = request.validation_file
     return TrainSpec(
-        job_id=new_id("ftjob-"),
+        job_id=new_id(prefix),
         base_model=served.base_model,
         init_adapter=AdapterRef(digest=served.adapter_digest) if served.adapter_digest else None,
         method=parsed.method,
@@ -105,13 +127,15 @@ def job_cancel(*, job: Job, now: datetime) -> None:
         if held.status in LEASED:
             if held.desired != Desired.CANCEL:
                 Job.objects.filter(pk=held.pk).update(desired=Desired.CANCEL)
-                append_events(held, [Note("Cancelling: the job stops at the end of the current step.")], now=now)
+                append_events(
+                    held, [Note(f"Cancelling: the {held.noun} stops at the end of the current step.")], now=now
+                )
         else:
             move(
                 held,
                 Status.CANCELLED,
                 now=now,
-                notes=[Note("Fine-tuning job cancelled.")],
+                notes=[Note(f"{held.noun.capitalize()} cancelled.")],
                 changes={"desired": Desired.CANCEL},
             )
 
@@ -135,7 +159,40 @@ def job_pause(*, job: Job, now: datetime) -> None:
             note = Note("Pausing: the job saves its current step and stops.")
             move(held, Status.PAUSING, now=now, notes=[note], changes=wish)
 
-    _change(job, "pause", allowed=frozenset({Status.QUEUED, Status.RUNNING}), change=change, desired=Desired.RUN)
+    _change(
+        job,
+        "pause",
+        allowed=frozenset({Status.QUEUED, Status.RUNNING}),
+        change=change,
+        desired=(Desired.RUN, Desired.FINISH),
+    )
+
+
+def job_finish_early(*, job: Job, now: datetime) -> None:
+    """Make no further steps: evaluate the policy as it is, then end as after the last step. Asking again is fine.
+
+    Raises:
+        InvalidRequest: code invalid_state.
+    """
+
+    def change(held: Job) -> None:
+        wish, note = (
+            {"desired": Desired.FINISH},
+            Note("Finishing: one more step at most, then the best candidates are measured."),
+        )
+        if held.status == Status.PAUSED:
+            queue(held, now=now, sources=frozenset({Status.PAUSED}), notes=[note], changes=wish | {"lost_attempts": 0})
+        elif held.desired == Desired.RUN:
+            Job.objects.filter(pk=held.pk).update(**wish)
+            append_events(held, [note], now=now)
+
+    _change(
+        job,
+        "finish",
+        allowed=frozenset({Status.RUNNING, Status.PAUSED}),
+        change=change,
+        desired=(Desired.RUN, Desired.FINISH, Desired.PAUSE),
+    )
 
 
 def job_resume(*, job: Job, now: datetime) -> None:
@@ -159,11 +216,10 @@ def _change(
     *,
     allowed: frozenset[Status],
     change: Callable[[Job], None],
-    desired: Desired | None = None,
+    desired: tuple[Desired, ...] = tuple(Desired),
 ) -> None:
-    conditions = {} if desired is None else {"desired": desired}
     with transaction.atomic():
-        held = hold(pk=job.pk, status__in=allowed, **conditions)
+        held = hold(pk=job.pk, status__in=allowed, desired__in=desired)
         if held is None:
             raise _wrong_state(job, verb, allowed)
         change(held)
@@ -178,7 +234,7 @@ def _wrong_state(job: Job, verb: str, allowed: frozenset[Status]) -> InvalidRequ
     hint = " Wait until it is `paused`." if (verb, job.status) == ("resume", Status.PAUSING) else ""
     names = ", ".join(f"`{status}`" for status in Status if status in allowed)
     return InvalidRequest(
-        f"Job {job.public_id} is {state}; only jobs that are {names} can be told to {verb}.{hint}",
+        f"{job.noun.capitalize()} {job.public_id} is {state}; only those that are {names} can be told to {verb}.{hint}",
         code="invalid_state",
     )
 
@@ -207,4 +263,4 @@ def file_needed_by(file: File) -> str | None:
     """Why a file may not be deleted yet: the sentence for the user, or None."""
     jobs = Job.objects.exclude(status__in=TERMINAL)
     job = jobs.filter(Q(training_file=file.public_id) | Q(validation_file=file.public_id)).first()
-    return None if job is None else f"job {job.public_id} ({job.status}) trains with it."
+    return None if job is None else f"{job.noun} {job.public_id} ({job.status}) reads it."

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from fettle_platform.core.schema import schema_of
 from fettle_platform.jobs.states import Status
+from fettle_workers.contract.events import ScoreTable
 
 
 class ErrorShape(serializers.Serializer):
@@ -16,6 +19,9 @@ class ErrorShape(serializers.Serializer):
 class FettleOptionsShape(serializers.Serializer):
     validation_split = serializers.FloatField(
         required=False, help_text="share of the training rows held out, greater than 0 and less than 1"
+    )
+    preflight_id = serializers.CharField(
+        required=False, help_text="whose answers to the held-out rows stand in for the evaluation at step 0"
     )
 
 
@@ -32,6 +38,13 @@ class JobCreateShape(serializers.Serializer):
     fettle = FettleOptionsShape(required=False)
 
 
+class FileDigestsShape(serializers.Serializer):
+    """SHA-256 of the files as they were when the job was made: equal ones hold the same rows, whatever their ids."""
+
+    training = serializers.CharField()
+    validation = serializers.CharField(allow_null=True)
+
+
 class JobFettleShape(serializers.Serializer):
     phase = serializers.CharField(help_text="what the job is doing now, in words")
     attempt = serializers.IntegerField()
@@ -39,6 +52,10 @@ class JobFettleShape(serializers.Serializer):
     total_steps = serializers.IntegerField(allow_null=True)
     base_model = serializers.CharField()
     validation_split = serializers.FloatField(allow_null=True)
+    preflight_id = serializers.CharField(allow_null=True)
+    grader_version = serializers.CharField(allow_null=True, help_text="the stored grader that the request named")
+    file_digests = FileDigestsShape()
+    requested = serializers.DictField(help_text="the hyperparameters as they were asked for, with every `auto`")
     plan = serializers.DictField(allow_null=True, help_text="what every `auto` resolved to")
     verdict = serializers.ChoiceField(["improved", "no_measurable_gain"], allow_null=True)
     selection = serializers.DictField(allow_null=True, help_text="the delivered checkpoint and its measured gain")
@@ -99,6 +116,11 @@ class CheckpointShape(serializers.Serializer):
     fettle = CheckpointFettleShape()
 
 
+@extend_schema_field(schema_of(ScoreTable))
+class ScoreTableField(serializers.JSONField):
+    """The contract's own model describes it."""
+
+
 class SelectionShape(serializers.Serializer):
     object = serializers.ChoiceField(["fettle.selection"])
     fine_tuning_job_id = serializers.CharField()
@@ -119,6 +141,7 @@ class SelectionShape(serializers.Serializer):
     kl_nats = serializers.FloatField()
     candidates = serializers.ListField(child=serializers.DictField())
     examples = serializers.ListField(child=serializers.DictField())
+    table = ScoreTableField(allow_null=True, help_text="every score the verdict was computed from")
 
 
 class ItemShape(serializers.Serializer):
@@ -142,5 +165,105 @@ class EvaluationShape(serializers.Serializer):
 class RolloutShape(serializers.Serializer):
     id = serializers.CharField()
     object = serializers.ChoiceField(["fettle.rollout"])
+    purpose = serializers.CharField()
     step = serializers.IntegerField()
+    policy_version = serializers.IntegerField(help_text="the step whose adapter answered")
+    epoch = serializers.FloatField(allow_null=True)
+    source = serializers.CharField(help_text="`training_file` or `validation_file`")
     row = serializers.IntegerField()
+    sample_index = serializers.IntegerField()
+    text = serializers.CharField()
+    reasoning = serializers.CharField(allow_null=True)
+    tool_calls = serializers.ListField(child=serializers.DictField(), allow_null=True)
+    reward = serializers.FloatField(allow_null=True, help_text="null: grading failed")
+    sub_rewards = serializers.DictField(child=serializers.FloatField(allow_null=True), allow_null=True)
+    advantage = serializers.FloatField(allow_null=True, help_text="null: had no part in the loss")
+    num_tokens = serializers.IntegerField()
+    num_reasoning_tokens = serializers.IntegerField(allow_null=True)
+    finish_reason = serializers.CharField()
+    error = serializers.CharField(allow_null=True)
+    error_flags = serializers.ListField(child=serializers.CharField(), allow_null=True)
+
+
+class RolloutGroupShape(serializers.Serializer):
+    """Rollouts of one prompt, or of one step."""
+
+    purpose = serializers.CharField()
+    source = serializers.CharField(required=False, allow_null=True)
+    row = serializers.IntegerField(required=False)
+    step = serializers.IntegerField(required=False)
+    num_rollouts = serializers.IntegerField()
+    num_graded = serializers.IntegerField()
+    mean = serializers.FloatField(allow_null=True)
+    std = serializers.FloatField(allow_null=True)
+    best = serializers.FloatField(allow_null=True)
+    num_steps = serializers.IntegerField()
+    first_step = serializers.IntegerField()
+    last_step = serializers.IntegerField()
+    first_mean = serializers.FloatField(allow_null=True)
+    last_mean = serializers.FloatField(allow_null=True)
+
+
+class RewardHistogramShape(serializers.Serializer):
+    edges = serializers.ListField(child=serializers.FloatField())
+    counts = serializers.ListField(child=serializers.IntegerField())
+    num_ungraded = serializers.IntegerField()
+
+
+class RolloutGroupsShape(serializers.Serializer):
+    object = serializers.ChoiceField(["fettle.rollout_groups"])
+    by = serializers.ChoiceField(["row", "step"])
+    num_rollouts = serializers.IntegerField()
+    groups = RolloutGroupShape(many=True)
+    histogram = RewardHistogramShape(allow_null=True)
+
+
+class PointField(serializers.ListField):
+    """`[step, value]`"""
+
+    child = serializers.FloatField()
+
+
+class SeriesShape(serializers.Serializer):
+    name = serializers.CharField()
+    points = serializers.ListField(child=PointField(min_length=2, max_length=2))
+
+
+class MeasuredShape(serializers.Serializer):
+    """An evaluation without its rows."""
+
+    step = serializers.IntegerField()
+    mean = serializers.FloatField()
+    standard_error = serializers.FloatField(allow_null=True)
+    kl_nats = serializers.FloatField(allow_null=True)
+    num_items = serializers.IntegerField()
+    samples_per_item = serializers.IntegerField()
+    in_sample = serializers.BooleanField()
+    completion_tokens_mean = serializers.FloatField(allow_null=True)
+    reasoning_tokens_mean = serializers.FloatField(allow_null=True)
+    truncated_share = serializers.FloatField(allow_null=True)
+    graders = serializers.DictField(child=serializers.FloatField(allow_null=True))
+
+
+class MetricsShape(serializers.Serializer):
+    object = serializers.ChoiceField(["fettle.metrics"])
+    fine_tuning_job_id = serializers.CharField()
+    attempt = serializers.IntegerField(help_text="when it changed, steps may have been done again: read from the start")
+    last_step = serializers.IntegerField(allow_null=True)
+    series = SeriesShape(many=True)
+    evaluations = MeasuredShape(many=True)
+
+
+class BestShape(serializers.Serializer):
+    step = serializers.IntegerField()
+    mean = serializers.FloatField()
+    standard_error = serializers.FloatField(allow_null=True)
+
+
+class ProgressShape(serializers.Serializer):
+    held_out = serializers.ListField(child=PointField(min_length=2, max_length=2), help_text="score by step")
+    best = BestShape(allow_null=True, help_text="the highest so far; the choice at the end also weighs the KL")
+
+
+class JobWithProgressShape(JobShape):
+    progress = ProgressShape()

@@ -18,12 +18,20 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Purpose(StrEnum):
+    """What a run is for. A preflight looks at the base and ends with a report; it is no fine-tuning job to users."""
+
+    TRAIN = "train"
+    PREFLIGHT = "preflight"
+
+
 class Desired(StrEnum):
     """What the user wants of a job; the supervisor reads it with every heartbeat."""
 
     RUN = "run"
     PAUSE = "pause"
     CANCEL = "cancel"
+    FINISH = "finish"
 
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
@@ -51,7 +59,7 @@ def sources_of(target: Status) -> frozenset[Status]:
 
 def status_when_stopped(desired: Desired) -> Status:
     """Where a job goes when its trainer has stopped without an end: what the user asked for, else back in the queue."""
-    return {Desired.RUN: Status.QUEUED, Desired.PAUSE: Status.PAUSED, Desired.CANCEL: Status.CANCELLED}[desired]
+    return {Desired.PAUSE: Status.PAUSED, Desired.CANCEL: Status.CANCELLED}.get(desired, Status.QUEUED)
 
 
 def phase_in_words(status: Status, desired: Desired, *, step: int, total_steps: int | None, started: bool) -> str:
@@ -59,12 +67,14 @@ def phase_in_words(status: Status, desired: Desired, *, step: int, total_steps: 
     match status:
         case Status.VALIDATING_FILES:
             return "Reading and checking the data files."
-        case Status.QUEUED if desired is Desired.RUN and step:
+        case Status.QUEUED if desired in (Desired.RUN, Desired.FINISH) and step:
             return f"Waiting for a worker, which will go on from the last checkpoint (step {step} was reached)."
         case Status.QUEUED:
             return "Waiting for a worker."
         case Status.RUNNING | Status.PAUSING if desired is Desired.CANCEL:
             return "Stopping at the end of the current step."
+        case Status.RUNNING if desired is Desired.FINISH:
+            return "Making no further steps; measuring the best candidates and choosing among them."
         case Status.PAUSING:
             return "Finishing the current step and saving it, then pausing."
         case Status.RUNNING if not started:

@@ -14,6 +14,7 @@ from datetime import datetime
 from django.db import close_old_connections
 from django.utils import timezone
 
+from fettle_platform.accounts.sessions import sessions_expire
 from fettle_platform.core.idempotency import given_answers_expire
 from fettle_platform.datasets.services import files_expire
 from fettle_platform.datasets.upload_services import uploads_expire
@@ -21,6 +22,7 @@ from fettle_platform.jobs.housekeeping import adapters_collect, jobs_sweep
 from fettle_platform.jobs.leases import jobs_dispatch, jobs_reap
 from fettle_platform.jobs.validation import jobs_validate
 from fettle_platform.jobs.wake import wait_for_wake, wake_tick
+from fettle_platform.webhooks.deliver import deliveries_expire, deliveries_start
 
 __all__ = ["tick", "tick_loop", "wake_tick"]
 
@@ -36,7 +38,10 @@ PARTS: dict[str, Callable[[datetime], int]] = {
     "uploads": lambda now: uploads_expire(),
     "files": lambda now: files_expire(),
     "idempotency": lambda now: given_answers_expire(),
+    "sessions": lambda now: sessions_expire(),
     "adapters": lambda now: adapters_collect(now=now),
+    "webhooks": lambda now: deliveries_start(now=now),
+    "webhook log": lambda now: deliveries_expire(now=now),
 }
 
 

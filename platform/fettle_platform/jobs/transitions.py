@@ -12,7 +12,8 @@ from django.db.models import F
 
 from fettle_platform.jobs.dispatch import announce_on_commit
 from fettle_platform.jobs.models import Job, JobEvent
-from fettle_platform.jobs.states import LEASED, TERMINAL, Desired, Status, sources_of
+from fettle_platform.jobs.states import LEASED, TERMINAL, Desired, Purpose, Status, sources_of
+from fettle_platform.webhooks.services import event_record
 
 REDISPATCH_S = 30.0
 """A queued job whose wake-up was lost is announced again after this long."""
@@ -75,6 +76,9 @@ def move(
         ).update(**values)
         if rows:
             append_events(job, notes, now=now)
+            if target in TERMINAL and job.purpose == Purpose.TRAIN:
+                kind = f"fine_tuning.job.{target}"
+                event_record(project_id=job.project_id, event_type=kind, object_id=job.public_id, now=now)
     return bool(rows)
 
 
@@ -92,7 +96,7 @@ def queue(
     attempt = job.attempt if sources == {Status.VALIDATING_FILES} else job.attempt + 1
     values = {
         "attempt": attempt,
-        "desired": Desired.RUN,
+        "desired": Desired.FINISH if job.desired == Desired.FINISH else Desired.RUN,
         "dispatch_after": now + timedelta(seconds=delay_s or REDISPATCH_S),
         "training_since": None,
         "estimated_finish": None,

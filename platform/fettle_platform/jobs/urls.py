@@ -1,6 +1,6 @@
 from django.urls import path
 
-from fettle_platform.jobs import api, fettle_api
+from fettle_platform.jobs import api, fettle_api, preflight_api
 
 urlpatterns = [
     path("fine_tuning/jobs", api.JobsView.as_view()),
@@ -10,7 +10,16 @@ urlpatterns = [
     path("fine_tuning/jobs/<str:job_id>/resume", api.ResumeView.as_view()),
     path("fine_tuning/jobs/<str:job_id>/events", api.EventsView.as_view()),
     path("fine_tuning/jobs/<str:job_id>/checkpoints", api.CheckpointsView.as_view()),
+    path("fettle/fine_tuning/jobs/<str:job_id>/finish", api.FinishView.as_view()),
+    path("fettle/fine_tuning/jobs", fettle_api.JobsWithProgressView.as_view()),
+    path("fettle/fine_tuning/jobs/<str:job_id>/metrics", fettle_api.MetricsView.as_view()),
+    path("fettle/fine_tuning/jobs/<str:job_id>/rollouts/groups", fettle_api.RolloutGroupsView.as_view()),
     path("fettle/fine_tuning/jobs/<str:job_id>/selection", fettle_api.SelectionView.as_view()),
     path("fettle/fine_tuning/jobs/<str:job_id>/evaluations", fettle_api.EvaluationsView.as_view()),
     path("fettle/fine_tuning/jobs/<str:job_id>/rollouts", fettle_api.RolloutsView.as_view()),
+    path("fettle/preflight", preflight_api.PreflightsView.as_view()),
+    path("fettle/preflight/<str:preflight_id>", preflight_api.PreflightView.as_view()),
+    path("fettle/preflight/<str:preflight_id>/cancel", preflight_api.PreflightCancelView.as_view()),
+    path("fettle/preflight/<str:preflight_id>/events", preflight_api.PreflightEventsView.as_view()),
+    path("fettle/preflight/<str:preflight_id>/rollouts", preflight_api.PreflightRolloutsView.as_view()),
 ]

@@ -103,6 +103,13 @@ def _fettle(job: Job, spec: TrainSpec) -> Wire:
         "total_steps": job.total_steps,
         "base_model": spec.base_model,
         "validation_split": spec.validation_split,
+        "preflight_id": job.preflight,
+        "grader_version": job.grader_version,
+        "file_digests": {
+            "training": spec.training_file.sha256,
+            "validation": spec.validation_file.sha256 if spec.validation_file else None,
+        },
+        "requested": spec.method.hyperparameters.model_dump(mode="json"),
         "plan": job.plan,
         "verdict": selection.get("verdict"),
         "selection": {key: selection[key] for key in _SELECTION_SUMMARY} if selection else None,

@@ -293,6 +293,13 @@ def finished(chosen=4, verdict="improved", digest=None):
                     reason="the best",
                 ),
             ),
+            table=contract.ScoreTable(
+                method="corrected",
+                rows=(0, 1, 2, 3),
+                kl_budget_nats=0.5,
+                seed=7,
+                candidates=(contract.CandidateScores(step=chosen, kl_nats=0.04, item_means=(1.0, None, 0.5, 0.75)),),
+            ),
         ),
         trained_tokens=400,
         reason="all steps are done",

@@ -132,3 +132,56 @@ def test_nothing_is_taken_after_the_end(worker, said):
         run.say(said.Message(message="still here"))
     with pytest.raises(Gone):
         run.beat()
+
+
+def finish(api, job):
+    return api.post(f"/v1/fettle/fine_tuning/jobs/{job.public_id}/finish")
+
+
+def test_a_running_job_told_to_finish_ends_with_what_it_has(api, worker, said):
+    run = worker()
+    run.start()
+    shown = finish(api, run.job).json()
+    assert shown["status"] == "running"
+    assert shown["fettle"]["phase"].startswith("Making no further steps")
+    assert finish(api, run.job).status_code == 200  # again is fine
+    assert run.beat() == "finish"
+
+
+def test_a_job_told_to_finish_still_is_after_its_worker_was_lost(api, worker):
+    from datetime import timedelta
+
+    from fettle_platform.jobs.leases import jobs_reap
+
+    run = worker()
+    run.start()
+    finish(api, run.job)
+    jobs_reap(now=run.now + timedelta(hours=1))
+    run.job.refresh_from_db()
+    assert run.job.status == "queued"
+    assert worker(run.job).beat() == "finish"
+
+
+def test_a_paused_job_can_be_told_to_finish(api, queued, worker):
+    job = queued()
+    post(api, job, "pause")
+    assert finish(api, job).json()["status"] == "queued"
+    job.refresh_from_db()
+    assert worker(job).beat() == "finish"
+
+
+def test_only_running_and_paused_jobs_can_be_told_to_finish(api, queued, error_of):
+    error = error_of(finish(api, queued()), 400)
+    assert error["code"] == "invalid_state"
+    assert "`running`, `paused`" in error["message"]
+
+
+def test_what_the_trainer_says_keeps_its_code_step_and_numbers(api, worker, said):
+    run = worker()
+    numbers = {"entropy_nats": 0.25, "start": 0.5}
+    run.say(said.Message(level="warn", message="fell", code="entropy_collapsed", step=7, values=numbers))
+    run.say(said.Message(message="plain"))
+    events = api.get(f"/v1/fine_tuning/jobs/{run.job.public_id}/events").json()["data"]
+    found = {event["message"]: (event["level"], event["data"]) for event in events}
+    assert found["fell"] == ("warn", {"code": "entropy_collapsed", "step": 7, "values": numbers})
+    assert found["plain"] == ("info", None)

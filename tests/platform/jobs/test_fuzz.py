@@ -96,6 +96,8 @@ def test_any_value_anywhere_in_a_chat_completion(path, new):
         "/v1/fine_tuning/jobs/{job}/checkpoints",
         "/v1/fettle/fine_tuning/jobs/{job}/evaluations",
         "/v1/fettle/fine_tuning/jobs/{job}/rollouts",
+        "/v1/fettle/fine_tuning/jobs/{job}/metrics",
+        "/v1/fettle/fine_tuning/jobs",
     ],
 )
 def test_a_limit_that_is_none_is_refused(api, create, error_of, path, bad):

@@ -9,28 +9,50 @@ ROUTES = [
     ("post", "/v1/fine_tuning/jobs/{job}/resume"),
     ("get", "/v1/fine_tuning/jobs/{job}/events"),
     ("get", "/v1/fine_tuning/jobs/{job}/checkpoints"),
+    ("post", "/v1/fettle/fine_tuning/jobs/{job}/finish"),
     ("get", "/v1/fettle/fine_tuning/jobs/{job}/selection"),
     ("get", "/v1/fettle/fine_tuning/jobs/{job}/evaluations"),
     ("get", "/v1/fettle/fine_tuning/jobs/{job}/rollouts"),
+    ("get", "/v1/fettle/fine_tuning/jobs/{job}/rollouts/groups"),
+    ("get", "/v1/fettle/fine_tuning/jobs/{job}/metrics"),
     ("get", "/v1/models/{model}"),
     ("delete", "/v1/models/{model}"),
     ("get", "/v1/models/{model}:ckpt-step-4"),
     ("get", "/v1/fettle/models/{model}"),
     ("get", "/v1/fettle/models/{model}/adapter"),
     ("get", "/v1/files/{file}/content"),
+    ("get", "/v1/fettle/preflight/{preflight}"),
+    ("post", "/v1/fettle/preflight/{preflight}/cancel"),
+    ("get", "/v1/fettle/preflight/{preflight}/events"),
+    ("get", "/v1/fettle/preflight/{preflight}/rollouts"),
+    ("get", "/v1/fettle/graders/{grader}"),
+    ("delete", "/v1/fettle/graders/{grader}"),
+    ("get", "/v1/fettle/graders/{grader}/versions"),
+    ("get", "/v1/fettle/graders/{grader}/diff"),
+    ("get", "/v1/fettle/graders/versions/{version}"),
 ]
+
+_FETTLE = ("fine_tuning/", "models/", "preflight", "graders")  # accounts and webhooks walk their own
 
 
 @pytest.fixture
-def names(succeeded):
+def names(api, body, said, succeeded):
     job = succeeded().job
-    return {"job": job.public_id, "model": job.fine_tuned_name, "file": job.result_file}
+    grader = api.post("/v1/fettle/graders", {"name": "exact", "grader": said.grader}).json()
+    return {
+        "job": job.public_id,
+        "model": job.fine_tuned_name,
+        "file": job.result_file,
+        "preflight": api.post("/v1/fettle/preflight", body()).json()["id"],
+        "grader": grader["id"],
+        "version": grader["newest"]["id"],
+    }
 
 
 def test_every_route_of_the_schema_is_in_the_walk(api):
     paths = api.get("/v1/openapi.json").json()["paths"]
-    mine = {path for path in paths if path.startswith(("/v1/fine_tuning/jobs/", "/v1/models/", "/v1/fettle/"))}
-    mine = {path for path in mine if "/files/" not in path}
+    own = ("/v1/fine_tuning/jobs/", "/v1/models/", *(f"/v1/fettle/{name}" for name in _FETTLE))
+    mine = {path for path in paths if path.startswith(own) and "{" in path}
     walked = {path.split("{")[0] + path.rsplit("}", 1)[1].replace(":ckpt-step-4", "") for _, path in ROUTES}
     assert {path.split("{")[0] + path.rsplit("}", 1)[1] for path in mine} <= walked
 

@@ -133,7 +133,9 @@ def test_only_the_newest_two_training_states_stay_and_none_after_the_end(worker,
 def test_selection_evaluations_and_rollouts_can_be_read(api, succeeded):
     job = succeeded().job
     base = f"/v1/fettle/fine_tuning/jobs/{job.public_id}"
-    assert api.get(f"{base}/selection").json()["candidates"][0]["reason"] == "the best"
+    selection = api.get(f"{base}/selection").json()
+    assert selection["candidates"][0]["reason"] == "the best"
+    assert selection["table"]["candidates"][0]["item_means"] == [1.0, None, 0.5, 0.75]
     evaluations = api.get(f"{base}/evaluations").json()["data"]
     assert [(e["step"], e["mean"]) for e in evaluations] == [(0, 0.25), (2, 0.5), (4, 0.75)]
     assert evaluations[0]["items"][2] == {"row": 2, "mean": None}

@@ -120,7 +120,9 @@ class Machine(RuleBasedStateMachine):
             lambda w, job: leases.job_release(job=job, attempt=w.attempt, outcome=outcome, message="m", now=self.now),
         )
 
-    @rule(verb=st.sampled_from([services.job_pause, services.job_resume, services.job_cancel]))
+    @rule(
+        verb=st.sampled_from([services.job_pause, services.job_resume, services.job_cancel, services.job_finish_early])
+    )
     def user(self, verb):
         before = snapshot(self.row())
         try:

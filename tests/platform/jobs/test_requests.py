@@ -67,12 +67,15 @@ def test_a_wrong_field_is_refused_by_its_path(api, body, error_of, fields, code,
         ("n_epochs", 1.5, "an integer"),
         ("batch_size", 257, "at most 256"),
         ("learning_rate_multiplier", 0, "greater than 0"),
+        ("learning_rate_multiplier", 1e300, "at most 1000"),
         ("compute_multiplier", 10.5, "at most 10"),
         ("eval_interval", 0, "at least 1"),
         ("eval_samples", 257, "at most 256"),
         ("reasoning_effort", "auto", '"default", "low", "medium", "high"'),
         ("lora_rank", 17, "8, 16, 32, 64, 128"),
         ("early_stopping", 1, "true or false"),
+        ("updates_per_rollout", 5, "at most 4"),
+        ("length_penalty", 1.5, "at most 1"),
     ],
 )
 def test_a_hyperparameter_out_of_range_names_what_is_allowed(api, body, said, error_of, name, value, words):
@@ -108,9 +111,15 @@ def test_an_invalid_grader_names_the_field_inside_it(api, body, error_of, said):
 
 
 def test_a_grader_that_cannot_run_here_is_refused_before_anything_is_spent(api, body, error_of):
-    python = {"type": "python", "source": "def grade(sample, item):\n    return 1.0"}
-    error = error_of(api.post(JOBS, body(method=reinforcement(python))), 400)
+    cosine = {"type": "text_similarity", "input": "a", "reference": "b", "evaluation_metric": "cosine"}
+    error = error_of(api.post(JOBS, body(method=reinforcement(cosine))), 400)
     assert (error["code"], error["param"]) == ("unsupported_grader", "method.reinforcement.grader")
+
+
+def test_a_python_grader_that_does_not_load_is_refused_before_anything_is_spent(api, body, error_of):
+    python = {"type": "python", "source": "def grade(sample):\n    return 1.0"}
+    error = error_of(api.post(JOBS, body(method=reinforcement(python))), 400)
+    assert (error["code"], error["param"]) == ("invalid_grader", "method.reinforcement.grader.source")
 
 
 @pytest.mark.parametrize(
