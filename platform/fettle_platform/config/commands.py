@@ -55,6 +55,46 @@ def migrate(data_dir: DataDir = None) -> None:
     run()
 
 
+@app.command(name="sign-in")
+def sign_in(
+    email: Annotated[str | None, typer.Argument(help="Who signs in; left out, the owner of `fettle up`.")] = None,
+    url: Annotated[str, typer.Option(help="Address of the running server.")] = "http://127.0.0.1:8000",
+    data_dir: DataDir = None,
+) -> None:
+    """Print a link that signs a browser in, once, within a day. Works where the server's database is reached."""
+    from fettle_platform.config.start import CannotStart, sign_in_address
+
+    _prepare(None, data_dir)
+    _migrate()
+    try:
+        print(sign_in_address(url.rstrip("/"), email))
+    except CannotStart as error:
+        _refuse(str(error))
+
+
+users = typer.Typer(no_args_is_help=True, help="People who sign in to the page.")
+app.add_typer(users, name="users")
+
+
+@users.command()
+def add(
+    email: str,
+    owner: Annotated[bool, typer.Option("--owner", help="May also add and remove members.")] = False,
+    url: Annotated[str, typer.Option(help="Address of the running server.")] = "http://127.0.0.1:8000",
+    data_dir: DataDir = None,
+) -> None:
+    """Make a person a member of this server's organization and print the link of their first sign-in."""
+    from fettle_platform.config.start import CannotStart, sign_in_address, user_add
+
+    _prepare(None, data_dir)
+    _migrate()
+    try:
+        user_add(email, is_owner=owner)
+        print(sign_in_address(url.rstrip("/"), email))
+    except CannotStart as error:
+        _refuse(str(error))
+
+
 @app.command()
 def worker(data_dir: DataDir = None) -> None:
     """Train: take jobs from the broker, one at a time."""
@@ -101,6 +141,16 @@ def _prepare(host: str | None, data_dir: Path | None) -> None:
     except EnvironmentInvalid as error:
         _refuse(str(error))
     threading.current_thread().name = "main"
+
+
+def _migrate() -> None:
+    from fettle_platform.config.start import CannotStart
+    from fettle_platform.config.start import migrate as run
+
+    try:
+        run()
+    except CannotStart as error:
+        _refuse(str(error))
 
 
 def _set_data_dir(data_dir: Path | None) -> None:

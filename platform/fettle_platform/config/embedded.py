@@ -13,7 +13,16 @@ import threading
 import time
 
 from fettle_platform.config.env import Env, load_env
-from fettle_platform.config.start import CannotStart, announce_key, fail, hold_lock, listen, migrate, url_of
+from fettle_platform.config.start import (
+    CannotStart,
+    announce_key,
+    fail,
+    hold_lock,
+    listen,
+    migrate,
+    sign_in_address,
+    url_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +61,13 @@ def _run(env: Env, host: str, port: int) -> None:
 
     def ready() -> None:
         threads.start()
+        print(f"Open {page}  (signs you in, once)", flush=True)
         print(
             f"Fettle is ready at {url_of(listener)}  (data and server.log in {env.data_dir}; Ctrl-C stops)", flush=True
         )
 
     announce_key()
+    page = sign_in_address(url_of(listener))
     WebServer(on_ready=ready, before_exit=threads.end).run([listener])
 
 

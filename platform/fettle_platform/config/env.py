@@ -17,6 +17,10 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from fettle_graders.sandbox.tiers import Tier
+from fettle_workers.egress import Network, parse_networks
+from fettle_workers.egress.judge import JudgeUpstream
+
 _MB = 1024 * 1024
 _REFUSED_BROKERS = {
     "filesystem": "it loses messages: a file is removed when it is received, and read while half-written",
@@ -45,6 +49,17 @@ class Env(BaseSettings):
     bootstrap_api_key: SecretStr | None = Field(default=None, description="first API key, fk_ and up to 200 characters")
     inference_url: str | None = Field(default=None, description="OpenAI-compatible upstream, without the final /v1")
     models_file: Path | None = Field(default=None, description="models.toml, the catalogue of base models")
+    judges: tuple[JudgeUpstream, ...] = Field(
+        default=(),
+        description='judge models elsewhere: [{"base_url": "https://.../v1", "api_key": "...", "models": ["..."]}]',
+    )
+    sandbox_min_tier: Tier = Field(
+        default="lockdown", description="the weakest sandbox that may run graders' code: namespaces or lockdown"
+    )
+    egress_allow: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="networks that endpoint graders may call although they are not public, such as 10.1.0.0/16",
+    )
     allowed_hosts: Annotated[list[str], NoDecode] = Field(
         default=["localhost", "127.0.0.1", "[::1]"], description="host names answered to, separated by commas"
     )
@@ -63,10 +78,16 @@ class Env(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "egress_allow", mode="before")
     @classmethod
     def _split_hosts(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _readable_networks(cls, texts: list[str]) -> list[str]:
+        parse_networks(texts)
+        return texts
 
     @field_validator("database_url")
     @classmethod
@@ -118,6 +139,10 @@ class Env(BaseSettings):
                 "expected fk_ followed by 4 to 200 letters, digits, '_' or '-' (32 random ones to be safe)"
             )
         return key
+
+    @property
+    def egress_networks(self) -> tuple[Network, ...]:
+        return parse_networks(self.egress_allow)
 
     @property
     def resolved_database_url(self) -> str:
@@ -188,5 +213,5 @@ def _describe(problem: object) -> str:
     found = problem["input"]  # type: ignore[index]
     message = str(problem["msg"]).removeprefix("Value error, ")  # type: ignore[index]
     # Addresses may hold passwords, and keys are secrets.
-    is_shown = not name.endswith(("_url", "_key", "_token"))
+    is_shown = not name.endswith(("_url", "_key", "_token", "judges"))
     return f"FETTLE_{name.upper()}: {message}" + (f" (found {found!r})" if is_shown else "")

@@ -26,6 +26,7 @@ APPEND_SLASH = False
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
+    "django.contrib.sessions",
     "rest_framework",
     "drf_spectacular",
     "fettle_platform.core",
@@ -33,10 +34,16 @@ INSTALLED_APPS = [
     "fettle_platform.datasets",
     "fettle_platform.graders",
     "fettle_platform.registry",
+    "fettle_platform.webhooks",
     "fettle_platform.jobs",
     "fettle_platform.inference",
+    "fettle_platform.web",
 ]
 AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
 
 MIDDLEWARE = [
     "fettle_platform.core.middleware.request_log",
@@ -59,7 +66,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 DATA_UPLOAD_MAX_NUMBER_FILES = 4
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["fettle_platform.accounts.auth.ApiKeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["fettle_platform.accounts.auth.KeyOrSession"],
     "DEFAULT_PERMISSION_CLASSES": ["fettle_platform.accounts.auth.HasScope"],
     "DEFAULT_PARSER_CLASSES": ["fettle_platform.core.parsing.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

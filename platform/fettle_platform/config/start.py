@@ -92,6 +92,36 @@ def announce_key() -> None:
         print(f"Your API key, shown this once:\n\n    export FETTLE_API_KEY={made.api_key}\n", flush=True)
 
 
+def sign_in_address(url: str, email: str | None = None) -> str:
+    """Where a browser is signed in, once, as that person or as the first owner.
+
+    Raises:
+        CannotStart: there is no such person.
+    """
+    from fettle_platform.accounts.models import User
+    from fettle_platform.accounts.people import sign_in_link_create
+    from fettle_platform.accounts.services import first_owner
+
+    user = first_owner() if email is None else User.objects.filter(email=email).first()
+    if user is None:
+        raise CannotStart(f"nobody has the address {email}; `fettle users add {email}` makes them a member")
+    return f"{url}/sign-in#{sign_in_link_create(user=user)}"
+
+
+def user_add(email: str, *, is_owner: bool) -> None:
+    """Raises CannotStart: they are a member already."""
+    from fettle_platform.accounts.models import Member
+    from fettle_platform.accounts.people import member_add
+    from fettle_platform.accounts.services import first_organization
+    from fettle_platform.core.errors import InvalidRequest
+
+    role = Member.Role.OWNER if is_owner else Member.Role.MEMBER
+    try:
+        member_add(organization=first_organization(), email=email, role=role)
+    except InvalidRequest as error:
+        raise CannotStart(f"{error.message}; `fettle sign-in {email}` prints a link") from error
+
+
 def fail(error: CannotStart) -> NoReturn:
     print(f"Fettle cannot start: {error}", file=sys.stderr)
     raise SystemExit(2)

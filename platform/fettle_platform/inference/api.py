@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
-from fettle_platform.accounts.auth import ApiKeyAuthentication
+from fettle_platform.accounts.auth import KeyOrSession
 from fettle_platform.accounts.scoping import Scope
 from fettle_platform.core.errors import (
     InternalError,
@@ -53,7 +53,7 @@ async def _complete(request: HttpRequest) -> HttpResponseBase:
     base_url = settings.FETTLE.inference_url
     if base_url is None:
         raise Unavailable("This server has no model server (FETTLE_INFERENCE_URL).", code="model_server_unavailable")
-    slot = take_slot(_owner(scope))
+    slot = take_slot(scope.caller_id)
     try:
         exchange = await _open(base_url, chat, served, slot, getattr(request, "request_id", ""))
     except BaseException:
@@ -71,16 +71,11 @@ def _admit(request: HttpRequest) -> tuple[Scope, ChatRequest, Served]:
     would hold all there are.
     """
     try:
-        # Only the header is read, which both kinds of request have.
-        _, scope = ApiKeyAuthentication().authenticate(request)  # type: ignore[arg-type]
+        _, scope = KeyOrSession().authenticate(request)
         chat = parse_chat_request(request.body)
         return scope, chat, served_model(scope, chat.model, shared=True)
     finally:
         connection.close()
-
-
-def _owner(scope: Scope) -> str:
-    return scope.project.public_id if scope.api_key is None else scope.api_key.public_id
 
 
 async def _open(base_url: str, chat: ChatRequest, served: Served, slot: Slot, request_id: str) -> _Exchange:

@@ -149,7 +149,11 @@ class ChatRequest(_Strict):
 
 def parse_chat_request(raw: bytes) -> ChatRequest:
     """Raises InvalidRequest: with code and dotted `param`."""
-    data = _decoded(raw)
+    return parse_chat_data(_decoded(raw))
+
+
+def parse_chat_data(data: Mapping[str, Any]) -> ChatRequest:
+    """The same of a body that is decoded already."""
     for name, reason in _REFUSED.items():
         if data.get(name) is not None:
             raise InvalidRequest(f"`{name}`: {reason}.", param=name, code="unsupported_parameter")

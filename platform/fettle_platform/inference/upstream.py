@@ -59,6 +59,29 @@ async def open_completion(base_url: str, body: bytes, *, stream: bool, request_i
     raise _refusal(response, raw)
 
 
+async def ask(client: httpx.AsyncClient, base_url: str, body: bytes) -> dict[str, Any]:
+    """One whole answer, over a client of the caller's own.
+
+    Raises:
+        FettleError: as `open_completion`; UpstreamFailed for an answer that is no JSON object.
+    """
+    try:
+        response = await client.post(
+            f"{base_url}/v1/chat/completions", content=body, headers={"content-type": "application/json"}
+        )
+    except httpx.HTTPError as error:
+        raise unreachable(error) from error
+    if response.status_code != 200:
+        raise _refusal(response, response.content)
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise UpstreamFailed("The model server's answer is not a chat completion.")
+    return answer
+
+
 def unreachable(error: httpx.HTTPError) -> FettleError:
     """The model server is away or too slow."""
     slow = isinstance(error, httpx.TimeoutException)
