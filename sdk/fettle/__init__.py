@@ -27,7 +27,19 @@ if TYPE_CHECKING:
     from fettle.errors import JobFailed as JobFailed
     from fettle.errors import JobTimeout as JobTimeout
     from fettle.errors import MissingApiKey as MissingApiKey
+    from fettle.grader_function import LocalGrader as LocalGrader
+    from fettle.grader_function import grader as grader
     from fettle.jobs import FineTuneJob as FineTuneJob
+    from fettle.lab_results import Bounded as Bounded
+    from fettle.lab_results import Calibration as Calibration
+    from fettle.lab_results import Finding as Finding
+    from fettle.lab_results import GraderTest as GraderTest
+    from fettle.lab_results import GraderVersion as GraderVersion
+    from fettle.lab_results import Preflight as Preflight
+    from fettle.lab_results import PreflightReport as PreflightReport
+    from fettle.lab_results import RedTeam as RedTeam
+    from fettle.lab_results import Regrade as Regrade
+    from fettle.lab_results import StoredGrader as StoredGrader
     from fettle.results import Candidate as Candidate
     from fettle.results import Example as Example
     from fettle.results import FileReport as FileReport
@@ -41,24 +53,36 @@ if TYPE_CHECKING:
 _HOMES = {
     "AsyncFettle": "fettle.client",
     "AsyncFineTuneJob": "fettle.async_jobs",
+    "Bounded": "fettle.lab_results",
+    "Calibration": "fettle.lab_results",
     "Candidate": "fettle.results",
     "DownloadRefused": "fettle.errors",
     "Example": "fettle.results",
     "Fettle": "fettle.client",
     "FettleError": "fettle.errors",
     "FileReport": "fettle.results",
+    "Finding": "fettle.lab_results",
     "FineTuneJob": "fettle.jobs",
     "GraderResult": "fettle.results",
+    "GraderTest": "fettle.lab_results",
+    "GraderVersion": "fettle.lab_results",
     "InvalidData": "fettle.errors",
     "InvalidRequest": "fettle.errors",
     "JobFailed": "fettle.errors",
     "JobTimeout": "fettle.errors",
+    "LocalGrader": "fettle.grader_function",
     "MissingApiKey": "fettle.errors",
     "Occurrence": "fettle.results",
+    "Preflight": "fettle.lab_results",
+    "PreflightReport": "fettle.lab_results",
     "Problem": "fettle.results",
+    "RedTeam": "fettle.lab_results",
+    "Regrade": "fettle.lab_results",
     "Rollout": "fettle.results",
     "Selection": "fettle.results",
     "StepEvaluation": "fettle.results",
+    "StoredGrader": "fettle.lab_results",
+    "grader": "fettle.grader_function",
 }
 
 __all__ = [*_HOMES, "__version__", "graders"]

@@ -41,6 +41,11 @@ class AsyncFineTuneJob(JobView):
         self.raw = await self._client.fine_tuning.jobs.pause(self.id)
         return self
 
+    async def finish(self) -> AsyncFineTuneJob:
+        """Make no further steps and deliver the best checkpoint so far, with its measured gain."""
+        self.raw = await self._client.fettle.finish(self.id)
+        return self
+
     async def resume(self) -> AsyncFineTuneJob:
         self.raw = await self._client.fine_tuning.jobs.resume(self.id)
         return self

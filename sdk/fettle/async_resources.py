@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from openai import AsyncAPIResponse, HttpxBinaryResponseContent
 from openai.pagination import AsyncCursorPage
+from openai.types.fine_tuning import FineTuningJob
 
-from fettle import graders
 from fettle.archive import extract
 from fettle.async_jobs import AsyncFineTuneJob
+from fettle.async_lab_resources import AsyncGraderResources, AsyncPreflightResources
 from fettle.requests import STREAM_HEADERS, job_path, path, rollout_query
-from fettle.results import FileReport, GraderResult, Rollout, Selection, StepEvaluation, selection_of
+from fettle.results import FileReport, Rollout, Selection, StepEvaluation, selection_of
 
 if TYPE_CHECKING:
     from fettle.client import AsyncFettle
@@ -27,11 +27,16 @@ class AsyncFettleResources:
         self._client = client
         self.files = AsyncFileResources(client)
         self.graders = AsyncGraderResources(client)
+        self.preflights = AsyncPreflightResources(client)
         self.models = AsyncModelResources(client)
 
     async def job(self, job_id: str) -> AsyncFineTuneJob:
         """Take up a job by its id."""
         return AsyncFineTuneJob(self._client, await self._client.fine_tuning.jobs.retrieve(job_id))
+
+    async def finish(self, job_id: str) -> FineTuningJob:
+        """Make no further steps: the best candidates so far are measured and one is delivered."""
+        return await self._client.post(job_path(job_id, "finish"), cast_to=FineTuningJob)
 
     async def selection(self, job_id: str) -> Selection | None:
         """Which checkpoint was delivered and why, with every candidate; None before the job has succeeded."""
@@ -84,26 +89,6 @@ class AsyncFileResources:
     async def validation(self, file_id: str) -> FileReport:
         """What the server found in a file, grouped by cause."""
         return await self._client.get(path("files", file_id, "validation"), cast_to=FileReport)
-
-
-class AsyncGraderResources:
-    """`client.fettle.graders`: the wire's alpha endpoints, whatever shape the grader is given in."""
-
-    def __init__(self, client: AsyncFettle) -> None:
-        self._client = client
-
-    async def validate(self, grader: Mapping[str, Any] | str | Path) -> dict[str, Any]:
-        """The grader as the server understands it."""
-        body = {"grader": graders.load(grader)}
-        answer = await self._client.post("/fine_tuning/alpha/graders/validate", cast_to=object, body=body)
-        return cast(dict[str, Any], cast(dict[str, Any], answer)["grader"])
-
-    async def run(
-        self, grader: Mapping[str, Any] | str | Path, *, answer: str, item: Mapping[str, Any] | None = None
-    ) -> GraderResult:
-        """Grade one answer. A grader that fails says so in `metadata["errors"]`, with reward 0."""
-        body = {"grader": graders.load(grader), "model_sample": answer, "item": dict(item or {})}
-        return await self._client.post("/fine_tuning/alpha/graders/run", cast_to=GraderResult, body=body)
 
 
 class AsyncModelResources:

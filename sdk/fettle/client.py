@@ -17,11 +17,15 @@ from openai.types.fine_tuning import FineTuningJob
 
 from fettle import env, uploads
 from fettle.async_jobs import AsyncFineTuneJob
+from fettle.async_lab_resources import AsyncGraderResources
 from fettle.async_resources import AsyncFettleResources
 from fettle.data import Data, FileId, Upload, source_of
 from fettle.errors import MissingApiKey
 from fettle.jobs import FineTuneJob
-from fettle.requests import CHUNKED_ABOVE_BYTES, Hyperparameters, Method, job_request
+from fettle.lab_resources import GraderResources
+from fettle.lab_results import Preflight
+from fettle.preflight import preflight_id
+from fettle.requests import CHUNKED_ABOVE_BYTES, Hyperparameters, Method, job_request, preflight_body
 from fettle.resources import FettleResources
 from fettle.results import FileReport
 
@@ -47,6 +51,11 @@ class Fettle(OpenAI):
         """Resources that only Fettle has."""
         return FettleResources(self)
 
+    @cached_property
+    def graders(self) -> GraderResources:
+        """Try, test and keep graders."""
+        return self.fettle.graders
+
     def finetune(
         self,
         *,
@@ -61,6 +70,7 @@ class Fettle(OpenAI):
         metadata: Mapping[str, str] | None = None,
         validation_split: float = 0.2,
         hyperparameters: Mapping[str, Any] | None = None,
+        preflight: Preflight | str | None = None,
         wait: bool = False,
         progress: uploads.Progress = None,
         **fields: Unpack[Hyperparameters],
@@ -73,6 +83,7 @@ class Fettle(OpenAI):
             validation: held-out rows, as `data`. Without them the server holds out `validation_split` of the rows.
             method: "supervised" imitates the rows' answers and takes no grader.
             hyperparameters: training fields; they may be given as keywords instead, like `n_epochs=3`.
+            preflight: what `preflight` gave, or its id; its graded answers become the evaluation at step 0.
             wait: block until the job ends, drawing its progress; raises `JobFailed` when it ends without a model.
             progress: False draws no upload bar; a function is called with (sent_bytes, total_bytes).
 
@@ -91,6 +102,7 @@ class Fettle(OpenAI):
             validation_split=validation_split,
             hyperparameters=hyperparameters,
             fields=fields,
+            preflight_id=preflight_id(preflight),
         )
         training, held_out = _sources(data, validation, suffix)
         training_file = self._file_id(training, progress)
@@ -103,6 +115,62 @@ class Fettle(OpenAI):
         )
         job = FineTuneJob(self, raw)
         return job.wait() if wait else job
+
+    def preflight(
+        self,
+        *,
+        model: str,
+        data: Data,
+        grader: Mapping[str, Any] | str | Path,
+        validation: Data | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        validation_split: float = 0.2,
+        hyperparameters: Mapping[str, Any] | None = None,
+        num_rows: int | None = None,
+        samples_per_row: int | None = None,
+        pass_threshold: float | None = None,
+        wait: bool = True,
+        timeout: float | None = None,
+        progress: uploads.Progress = None,
+        **fields: Unpack[Hyperparameters],
+    ) -> Preflight:
+        """Have the base answer and be graded, before a job is made: a verdict, and what to do about it.
+
+        Args:
+            model, data, grader, validation, hyperparameters, ...: as for `finetune`, of the job it would be.
+            num_rows: training rows that are answered (64), with `samples_per_row` answers each (8).
+            pass_threshold: reward from which an answer passes (0.5).
+            wait: False returns at once; `client.fettle.preflights.wait(id)` waits later.
+
+        Raises:
+            InvalidRequest, InvalidData: as `finetune`.
+            JobFailed: it ended without a report.
+        """
+        request = job_request(
+            model=model,
+            grader=grader,
+            method="reinforcement",
+            response_format=response_format,
+            suffix=None,
+            seed=seed,
+            metadata=metadata,
+            validation_split=validation_split,
+            hyperparameters=hyperparameters,
+            fields=fields,
+        )
+        training, held_out = _sources(data, validation, "preflight")
+        body = preflight_body(
+            request,
+            self._file_id(training, progress),
+            self._file_id(held_out, progress) if held_out else None,
+            num_rows=num_rows,
+            samples_per_row=samples_per_row,
+            pass_threshold=pass_threshold,
+        )
+        made = self.post("/fettle/preflight", cast_to=Preflight, body=body, options={"headers": _idempotency()})
+        return self.fettle.preflights.wait(made.id, timeout=timeout) if wait else made
 
     def upload(self, data: Data, *, name: str = "data", progress: uploads.Progress = None) -> FileObject:
         """Check rows offline, send them, and have the server check them.
@@ -165,6 +233,11 @@ class AsyncFettle(AsyncOpenAI):
         """Resources that only Fettle has."""
         return AsyncFettleResources(self)
 
+    @cached_property
+    def graders(self) -> AsyncGraderResources:
+        """Try, test and keep graders."""
+        return self.fettle.graders
+
     async def finetune(
         self,
         *,
@@ -179,6 +252,7 @@ class AsyncFettle(AsyncOpenAI):
         metadata: Mapping[str, str] | None = None,
         validation_split: float = 0.2,
         hyperparameters: Mapping[str, Any] | None = None,
+        preflight: Preflight | str | None = None,
         wait: bool = False,
         progress: uploads.Progress = None,
         **fields: Unpack[Hyperparameters],
@@ -195,6 +269,7 @@ class AsyncFettle(AsyncOpenAI):
             validation_split=validation_split,
             hyperparameters=hyperparameters,
             fields=fields,
+            preflight_id=preflight_id(preflight),
         )
         training, held_out = _sources(data, validation, suffix)
         training_file = await self._file_id(training, progress)
@@ -207,6 +282,51 @@ class AsyncFettle(AsyncOpenAI):
         )
         job = AsyncFineTuneJob(self, raw)
         return await job.wait() if wait else job
+
+    async def preflight(
+        self,
+        *,
+        model: str,
+        data: Data,
+        grader: Mapping[str, Any] | str | Path,
+        validation: Data | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        validation_split: float = 0.2,
+        hyperparameters: Mapping[str, Any] | None = None,
+        num_rows: int | None = None,
+        samples_per_row: int | None = None,
+        pass_threshold: float | None = None,
+        wait: bool = True,
+        timeout: float | None = None,
+        progress: uploads.Progress = None,
+        **fields: Unpack[Hyperparameters],
+    ) -> Preflight:
+        """See `Fettle.preflight`."""
+        request = job_request(
+            model=model,
+            grader=grader,
+            method="reinforcement",
+            response_format=response_format,
+            suffix=None,
+            seed=seed,
+            metadata=metadata,
+            validation_split=validation_split,
+            hyperparameters=hyperparameters,
+            fields=fields,
+        )
+        training, held_out = _sources(data, validation, "preflight")
+        body = preflight_body(
+            request,
+            await self._file_id(training, progress),
+            await self._file_id(held_out, progress) if held_out else None,
+            num_rows=num_rows,
+            samples_per_row=samples_per_row,
+            pass_threshold=pass_threshold,
+        )
+        made = await self.post("/fettle/preflight", cast_to=Preflight, body=body, options={"headers": _idempotency()})
+        return await self.fettle.preflights.wait(made.id, timeout=timeout) if wait else made
 
     async def upload(self, data: Data, *, name: str = "data", progress: uploads.Progress = None) -> FileObject:
         """See `Fettle.upload`."""

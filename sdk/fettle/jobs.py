@@ -38,6 +38,11 @@ class FineTuneJob(JobView):
         self.raw = self._client.fine_tuning.jobs.pause(self.id)
         return self
 
+    def finish(self) -> FineTuneJob:
+        """Make no further steps and deliver the best checkpoint so far, with its measured gain."""
+        self.raw = self._client.fettle.finish(self.id)
+        return self
+
     def resume(self) -> FineTuneJob:
         self.raw = self._client.fine_tuning.jobs.resume(self.id)
         return self

@@ -19,6 +19,9 @@ CHUNKED_ABOVE_BYTES = 256 << 20
 
 ROLLOUT_PAGE_SIZE = 1000
 
+# A longer list of rows for the grader lab is uploaded as a file.
+MAX_INLINE_ROWS = 500
+
 Auto = Literal["auto"]
 Method = Literal["reinforcement", "supervised"]
 
@@ -37,7 +40,9 @@ class Hyperparameters(TypedDict, total=False):
     max_completion_tokens: int | Auto
     temperature: float | Auto
     lora_rank: int | Auto
+    updates_per_rollout: int | Auto
     kl_coef: float | Auto
+    length_penalty: float | Auto
     max_steps: int | Auto
     early_stopping: bool | Auto
 
@@ -84,6 +89,7 @@ def job_request(
     validation_split: float | None,
     hyperparameters: Mapping[str, Any] | None,
     fields: Mapping[str, Any],
+    preflight_id: str | None = None,
 ) -> JobRequest:
     """Check what can be checked offline and build the request.
 
@@ -99,7 +105,7 @@ def job_request(
         raise InvalidRequest("a supervised job takes no grader and no response_format", fix="Leave them out.")
     settings: dict[str, Any] = {}
     if grader is not None:
-        settings["grader"] = graders.load(grader)
+        settings["grader"] = grader_of(grader)
     if response_format is not None:
         settings["response_format"] = dict(response_format)
     if merged := merge_hyperparameters(hyperparameters, fields):
@@ -111,7 +117,50 @@ def job_request(
         seed=seed,
         metadata=dict(metadata) if metadata else None,
         validation_split=validation_split,
+        fettle={"preflight_id": preflight_id} if preflight_id else {},
     )
+
+
+def preflight_body(
+    request: JobRequest,
+    training_file: str,
+    validation_file: str | None,
+    *,
+    num_rows: int | None,
+    samples_per_row: int | None,
+    pass_threshold: float | None,
+) -> dict[str, Any]:
+    """The body of a job, and how much to ask. The server fills in what is left out."""
+    own = {"num_rows": num_rows, "samples_per_row": samples_per_row, "pass_threshold": pass_threshold}
+    return request.body(training_file, validation_file) | {k: v for k, v in own.items() if v is not None}
+
+
+def grader_of(grader: Mapping[str, Any] | str | Path) -> dict[str, Any] | str:
+    """A definition, or the id of a stored grader or version as it is."""
+    if isinstance(grader, str) and grader.startswith(("grader-", "gradr-")):
+        return grader
+    return graders.load(grader)
+
+
+def answer_source(source: Mapping[str, Any] | str, gold: str | None) -> dict[str, Any]:
+    """Where the lab's answers come from; in short `"reference"`, the id of a job or preflight, or a model's name."""
+    if isinstance(source, Mapping):
+        return dict(source)
+    if source == "reference":
+        if gold is None:
+            raise InvalidRequest(
+                'the source "reference" needs `gold`, which writes the answers', fix='gold="{{item.answer}}"'
+            )
+        return {"type": "reference", "template": gold}
+    if source.startswith(("ftjob-", "preflight-")):
+        return {"type": "job", "job_id": source}
+    return {"type": "base", "model": source}
+
+
+def lab_body(grader: Mapping[str, Any] | str | Path, rows: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """A request of the grader lab, without what was left out."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    return {"grader": grader_of(grader), **rows, **given}
 
 
 def merge_hyperparameters(hyperparameters: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from openai import APIResponse, HttpxBinaryResponseContent
 from openai.pagination import SyncCursorPage
+from openai.types.fine_tuning import FineTuningJob
 
-from fettle import graders
 from fettle.archive import extract
 from fettle.jobs import FineTuneJob
+from fettle.lab_resources import GraderResources, PreflightResources
 from fettle.requests import STREAM_HEADERS, job_path, path, rollout_query
-from fettle.results import FileReport, GraderResult, Rollout, Selection, StepEvaluation, selection_of
+from fettle.results import FileReport, Rollout, Selection, StepEvaluation, selection_of
 
 if TYPE_CHECKING:
     from fettle.client import Fettle
@@ -28,11 +28,16 @@ class FettleResources:
         self._client = client
         self.files = FileResources(client)
         self.graders = GraderResources(client)
+        self.preflights = PreflightResources(client)
         self.models = ModelResources(client)
 
     def job(self, job_id: str) -> FineTuneJob:
         """Take up a job by its id."""
         return FineTuneJob(self._client, self._client.fine_tuning.jobs.retrieve(job_id))
+
+    def finish(self, job_id: str) -> FineTuningJob:
+        """Make no further steps: the best candidates so far are measured and one is delivered."""
+        return self._client.post(job_path(job_id, "finish"), cast_to=FineTuningJob)
 
     def selection(self, job_id: str) -> Selection | None:
         """Which checkpoint was delivered and why, with every candidate; None before the job has succeeded."""
@@ -80,26 +85,6 @@ class FileResources:
     def validation(self, file_id: str) -> FileReport:
         """What the server found in a file, grouped by cause."""
         return self._client.get(path("files", file_id, "validation"), cast_to=FileReport)
-
-
-class GraderResources:
-    """`client.fettle.graders`: the wire's alpha endpoints, whatever shape the grader is given in."""
-
-    def __init__(self, client: Fettle) -> None:
-        self._client = client
-
-    def validate(self, grader: Mapping[str, Any] | str | Path) -> dict[str, Any]:
-        """The grader as the server understands it."""
-        body = {"grader": graders.load(grader)}
-        answer = self._client.post("/fine_tuning/alpha/graders/validate", cast_to=object, body=body)
-        return cast(dict[str, Any], cast(dict[str, Any], answer)["grader"])
-
-    def run(
-        self, grader: Mapping[str, Any] | str | Path, *, answer: str, item: Mapping[str, Any] | None = None
-    ) -> GraderResult:
-        """Grade one answer. A grader that fails says so in `metadata["errors"]`, with reward 0."""
-        body = {"grader": graders.load(grader), "model_sample": answer, "item": dict(item or {})}
-        return self._client.post("/fine_tuning/alpha/graders/run", cast_to=GraderResult, body=body)
 
 
 class ModelResources:

@@ -60,6 +60,8 @@ class Selection(BaseModel):
     kl_nats: float | None = None
     candidates: list[Candidate] = []
     examples: list[Example] = []
+    table: dict[str, Any] | None = None
+    """Every score the verdict was computed from."""
 
     @property
     def improved(self) -> bool:

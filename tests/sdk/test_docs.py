@@ -55,9 +55,18 @@ def test_the_first_example_of_the_sdk_runs(server, capsys: pytest.CaptureFixture
 
 
 def test_the_other_python_examples_run(server) -> None:
-    scope: dict[str, Any] = {}
-    exec(blocks("docs/sdk.md", "python")[1], scope)
+    look = {"id": "preflight-1", "status": "succeeded", "model": "m", "training_file": "file-tr", "verdict": "ready"}
+    server.on("POST", "/v1/fettle/preflight", look)
+    server.on("GET", "/v1/fettle/preflight/preflight-1", look)
+    preflight, building, decorated = blocks("docs/sdk.md", "python")[1:]
+    scope: dict[str, Any] = {"client": fettle.Fettle()}
+    exec(building, scope)
     assert scope["total"]["type"] == "multi"
+    exec(preflight, scope)
+    assert server.asked("POST", "/v1/fine_tuning/jobs")[0].json()["fettle"]["preflight_id"] == "preflight-1"
+    Path("brief.py").write_text(decorated)  # on disk, because a function's source is read from its file
+    exec(compile(decorated, str(Path("brief.py").resolve()), "exec"), scope)
+    assert scope["brief"].check("two words", {"limit": 1}).reward == 0.0
     exec(blocks("sdk/README.md", "python")[0], {})
 
 

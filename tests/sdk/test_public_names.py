@@ -10,19 +10,24 @@ import openai
 
 import fettle
 from fettle import AsyncFettle, AsyncFineTuneJob, Fettle, FineTuneJob, graders
+from fettle.async_lab_resources import AsyncGraderResources, AsyncPreflightResources
+from fettle.lab_resources import GraderResources, PreflightResources
 
 NAMES = [
-    "AsyncFettle", "AsyncFineTuneJob", "Candidate", "DownloadRefused", "Example", "Fettle", "FettleError",
-    "FileReport", "FineTuneJob", "GraderResult", "InvalidData", "InvalidRequest", "JobFailed", "JobTimeout",
-    "MissingApiKey", "Occurrence", "Problem", "Rollout", "Selection", "StepEvaluation", "__version__", "graders",
+    "AsyncFettle", "AsyncFineTuneJob", "Bounded", "Calibration", "Candidate", "DownloadRefused", "Example", "Fettle",
+    "FettleError", "FileReport", "Finding", "FineTuneJob", "GraderResult", "GraderTest", "GraderVersion",
+    "InvalidData", "InvalidRequest", "JobFailed", "JobTimeout", "LocalGrader", "MissingApiKey", "Occurrence",
+    "Preflight", "PreflightReport", "Problem", "RedTeam", "Regrade", "Rollout", "Selection", "StepEvaluation",
+    "StoredGrader", "__version__", "grader", "graders",
 ]  # fmt: skip
 JOB_NAMES = [
     "best", "cancel", "chat", "checkpoints", "done", "download", "ending", "error", "evaluations", "events", "fettle",
-    "fine_tuned_model", "id", "metrics", "model", "pause", "phase", "raise_unless_succeeded", "refresh", "resume",
-    "rollouts", "status", "tuned_model", "undecided", "wait", "watch", "why",
+    "fine_tuned_model", "finish", "id", "metrics", "model", "pause", "phase", "raise_unless_succeeded", "refresh",
+    "resume", "rollouts", "status", "tuned_model", "undecided", "wait", "watch", "why",
 ]  # fmt: skip
 GRADER_NAMES = [
-    "from_file", "label_model", "load", "math", "multi", "python", "score_model", "string_check", "text_similarity",
+    "code", "endpoint", "format", "from_file", "json_schema", "label_model", "load", "majority", "math", "multi",
+    "process", "python",     "regex", "reward_model", "score_model", "string_check", "text_similarity",
 ]  # fmt: skip
 
 
@@ -45,12 +50,14 @@ def test_graders_are_exactly_these() -> None:
     assert sorted(own) == GRADER_NAMES
 
 
-def test_the_clients_are_the_official_ones_plus_three_names() -> None:
+def test_the_clients_are_the_official_ones_plus_five_names() -> None:
     assert issubclass(Fettle, openai.OpenAI)
     assert issubclass(AsyncFettle, openai.AsyncOpenAI)
     assert set(vars(Fettle)) - {"__module__", "__doc__", "__init__", "__annotations__"} >= {
         "fettle",
         "finetune",
+        "graders",
+        "preflight",
         "upload",
     }
 
@@ -60,7 +67,15 @@ def test_async_signatures_are_those_of_the_sync_twins() -> None:
         sync, twin = getattr(FineTuneJob, name), getattr(AsyncFineTuneJob, name)
         if callable(sync):
             assert list(inspect.signature(sync).parameters) == list(inspect.signature(twin).parameters), name
-    assert inspect.signature(Fettle.finetune).parameters == inspect.signature(AsyncFettle.finetune).parameters
+    for method in ("finetune", "preflight", "upload"):
+        sync, twin = getattr(Fettle, method), getattr(AsyncFettle, method)
+        assert inspect.signature(sync).parameters == inspect.signature(twin).parameters, method
+    for ours, theirs in ((GraderResources, AsyncGraderResources), (PreflightResources, AsyncPreflightResources)):
+        assert public(ours) == public(theirs)
+        for name in public(ours):
+            assert inspect.signature(getattr(ours, name)).parameters == (
+                inspect.signature(getattr(theirs, name)).parameters
+            ), name
 
 
 def test_importing_the_package_and_the_command_does_not_load_openai() -> None:

@@ -14,11 +14,15 @@ from fettle.cli import plugins
 # Verb -> the module whose `app` holds it, and its line in `fettle --help`, which must not import them all.
 GROUPS = {
     "files": ("fettle.cli.files", "Upload, check and list data files."),
-    "graders": ("fettle.cli.graders", "Check and try graders."),
+    "graders": ("fettle.cli.graders", "Check, try, test and keep graders."),
     "jobs": ("fettle.cli.jobs", "Start, follow and read fine-tuning jobs."),
     "models": ("fettle.cli.models", "List, download and delete models."),
 }
 SINGLE = {
+    "preflight": (
+        "fettle.cli.preflight",
+        "Have the base answer and be graded: would a job learn, and what should be done first?",
+    ),
     "chat": ("fettle.cli.chat", "Send a prompt and stream the answer; without one, hold a dialogue."),
     "whoami": ("fettle.cli.about", "Which server, which key, and whether it is accepted."),
     "version": ("fettle.cli.about", "Versions of this client and what it is built on."),

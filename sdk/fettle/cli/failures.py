@@ -1,6 +1,7 @@
 """Errors as people need them: cause, fix, request id. And the exit codes, which are stable.
 
-0 ok · 1 error · 2 usage · 3 key missing or refused · 6 the job ended without a model · 7 timeout · 130 detached
+0 ok · 1 error · 2 usage · 3 key missing or refused · 4 preflight: fixable · 5 preflight: don't · 6 the job ended
+without a model · 7 timeout · 130 detached
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import typer
 
-ERROR, USAGE, AUTH, JOB_FAILED, TIMEOUT, DETACHED = 1, 2, 3, 6, 7, 130
+ERROR, USAGE, AUTH, FIXABLE, DONT, JOB_FAILED, TIMEOUT, DETACHED = 1, 2, 3, 4, 5, 6, 7, 130
 
 FIX_BY_CODE = {
     "model_not_found": "`fettle models list` shows the models of this server.",

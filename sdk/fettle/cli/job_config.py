@@ -29,6 +29,7 @@ KEYS = (
     "metadata",
     "validation_split",
     "hyperparameters",
+    "preflight",
 )
 
 
@@ -82,6 +83,7 @@ def preview(arguments: Mapping[str, Any]) -> dict[str, Any]:
         validation_split=arguments.get("validation_split", 0.2),
         hyperparameters=arguments.get("hyperparameters"),
         fields={},
+        preflight_id=arguments.get("preflight"),
     )
     validation = arguments.get("validation")
     return request.body(_named(arguments["data"]), None if validation is None else _named(validation))
@@ -120,6 +122,7 @@ def _from_wire(body: Mapping[str, Any]) -> dict[str, Any]:
         "response_format": inner.get("response_format"),
         "hyperparameters": inner.get("hyperparameters") or body.get("hyperparameters"),
         "validation_split": (body.get("fettle") or {}).get("validation_split"),
+        "preflight": (body.get("fettle") or {}).get("preflight_id"),
         **{name: body.get(name) for name in ("model", "suffix", "seed", "metadata")},
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -34,6 +34,7 @@ def create(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A training field, e.g. n_epochs=3.")
     ] = None,
+    preflight: Annotated[str | None, typer.Option(metavar="PREFLIGHT_ID", help="Take over its graded answers.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Watch until it ends.")] = False,
     timeout: Annotated[float | None, typer.Option(help="With --wait: seconds.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the request, send nothing.")] = False,
@@ -49,6 +50,7 @@ def create(
         "method": method,
         "suffix": suffix,
         "seed": seed,
+        "preflight": preflight,
     }
     arguments = job_arguments(read_config(config) if config else {}, flags, settings or [])
     if dry_run:
@@ -109,6 +111,12 @@ def events(
 def pause(session: Session, job_id: JobArgument) -> None:
     """Stop after the running step, keeping a checkpoint."""
     _changed(session, session.client.fine_tuning.jobs.pause(job_id))
+
+
+@verb(app)
+def finish(session: Session, job_id: JobArgument) -> None:
+    """Make no further steps; measure the best candidates so far and deliver one."""
+    _changed(session, session.client.fettle.finish(job_id))
 
 
 @verb(app)

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 GROUP = "fettle.commands"
-SERVER_VERBS = frozenset({"up", "serve", "worker", "tick", "infer", "migrate"})
+SERVER_VERBS = frozenset({"up", "serve", "worker", "tick", "infer", "migrate", "sign-in", "users"})
 
 
 @cache
