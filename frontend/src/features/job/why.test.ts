@@ -1,0 +1,56 @@
+import { expect, test } from "vitest";
+import type { SelectionShape } from "@/api/schema";
+import { bestOf, candidatesOf, rangeOf, whySentence } from "./why";
+
+const candidate = (step: number, mean: number, error: number, kl: number, eligible: boolean, reason = "eligible") => ({
+  step,
+  adapter_digest: "d",
+  mean,
+  standard_error_vs_best: error,
+  kl_nats: kl,
+  eligible,
+  reason,
+  finalist: true,
+});
+
+const selection = (chosen: number, candidates: ReturnType<typeof candidate>[], verdict = "improved") =>
+  ({ chosen_step: chosen, verdict, rule: "the rule", candidates }) as unknown as SelectionShape;
+
+const three = [
+  candidate(0, 0.5, 0.07, 0, false, "not eligible: far below"),
+  candidate(20, 0.975, 0.01, 0.1, true),
+  candidate(40, 0.98, 0, 0.3, true, "eligible: the highest mean"),
+];
+
+test("a tie is called a tie, and the smaller KL decides", () => {
+  const words = whySentence(selection(20, three));
+  expect(words).toContain("Step 20 is chosen. Step 40 scores 0.980 against 0.975, but that is a tie");
+  expect(words).toContain("KL 0.100 against 0.300");
+  expect(words).toContain("2 of 3 candidates tie");
+});
+
+test("the best itself, and no gain, have their own sentences", () => {
+  expect(whySentence(selection(40, three))).toContain("Step 40 has the highest score, 0.980");
+  expect(whySentence(selection(0, three, "no_measurable_gain"))).toContain("The start is delivered");
+});
+
+test("the best is the one the rule named, even when an unfit one scored more", () => {
+  const unfit = candidate(60, 0.99, 0.01, 9, false, "not eligible: KL 9 is over the budget");
+  expect(bestOf(candidatesOf(selection(20, [...three, unfit])))?.step).toBe(40);
+});
+
+test("a finalist's mean is the one that the rule saw, of its graded rows", () => {
+  const table = { candidates: [{ step: 20, item_means: [1, 0.5, null] }] };
+  const shown = candidatesOf({ candidates: three, table } as unknown as SelectionShape);
+  expect(shown.map((one) => [one.step, one.mean, one.finalist])).toEqual([
+    [0, 0.5, false],
+    [20, 0.75, true],
+    [40, 0.98, false],
+  ]);
+});
+
+test("the picture holds every interval", () => {
+  const [low, high] = rangeOf(three);
+  expect(low).toBeLessThan(0.43);
+  expect(high).toBeGreaterThan(0.985);
+});

@@ -1,0 +1,91 @@
+import { Select, Stack, Text, Textarea } from "@mantine/core";
+import { useDebouncedValue } from "@mantine/hooks";
+import { useQuery } from "@tanstack/react-query";
+import { answer, api } from "@/api/client";
+import type { GraderValidateRequest } from "@/api/schema";
+
+interface GraderChoiceProps {
+  stored: string;
+  text: string;
+  onChange: (stored: string, text: string) => void;
+  error?: string;
+}
+
+const EXAMPLE = `{
+  "type": "string_check",
+  "name": "right",
+  "operation": "eq",
+  "input": "{{sample.output_text}}",
+  "reference": "{{item.answer}}"
+}`;
+
+/** A stored grader's version, or a definition written here, which the server checks while it is written. */
+export function GraderChoice({ stored, text, onChange, error }: GraderChoiceProps) {
+  const graders = useQuery({
+    queryKey: ["graders"],
+    queryFn: () => answer(api.GET("/v1/fettle/graders", { params: { query: { limit: 100 } } })),
+  });
+  const options = (graders.data?.data ?? []).map((grader) => ({
+    value: grader.newest.id,
+    label: `${grader.name}, version ${grader.newest.number}`,
+  }));
+  if (stored && !options.some((option) => option.value === stored)) options.push({ value: stored, label: stored });
+  const [settled] = useDebouncedValue(text, 500);
+  const definition = parsed(settled);
+  const check = useQuery({
+    queryKey: ["validate-grader", settled],
+    queryFn: () =>
+      answer(
+        api.POST("/v1/fine_tuning/alpha/graders/validate", {
+          body: { grader: definition as GraderValidateRequest["grader"] },
+        }),
+      ),
+    enabled: !stored && definition !== undefined,
+    retry: false,
+  });
+  return (
+    <Stack gap="sm">
+      <Select
+        label="Stored grader"
+        data={options}
+        value={stored || null}
+        onChange={(next) => onChange(next ?? "", text)}
+        placeholder="None: written below"
+        error={stored ? error : undefined}
+        clearable
+        clearButtonProps={{ "aria-label": "Write one instead" }}
+        w={{ base: "100%", sm: 420 }}
+      />
+      {!stored && (
+        <>
+          <Textarea
+            label="Definition, JSON"
+            value={text}
+            onChange={(event) => onChange("", event.currentTarget.value)}
+            placeholder={EXAMPLE}
+            error={error ?? (check.isError ? check.error.message : undefined)}
+            autosize
+            minRows={8}
+            maxRows={24}
+            spellCheck={false}
+            styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)" } }}
+          />
+          {check.isSuccess && (
+            <Text size="sm" role="status">
+              ✓ The server can run it.
+            </Text>
+          )}
+        </>
+      )}
+    </Stack>
+  );
+}
+
+function parsed(text: string): object | undefined {
+  try {
+    const value = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,9 @@
+const TABS = ["keys", "members", "you", "appearance"] as const;
+
+export interface SettingsSearch {
+  tab?: (typeof TABS)[number];
+}
+
+export function settingsSearch(raw: Record<string, unknown>): SettingsSearch {
+  return { tab: TABS.find((tab) => tab === raw.tab) };
+}
