@@ -34,6 +34,7 @@ class Platform:
     data_dir: Path
     environment: dict
     processes: dict = field(default_factory=dict)
+    sign_in_address: str = ""
 
     @property
     def base_url(self):
@@ -107,19 +108,35 @@ def embedded(start, tmp_path):
     return lambda **variables: up(start, tmp_path, {"FETTLE_BOOTSTRAP_API_KEY": api_key} | variables)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """One `fettle up` for all tests of a module."""
-    folder = tmp_path_factory.mktemp("shared")
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """One `fettle up` for every test that looks at the web page."""
+    folder = tmp_path_factory.mktemp("site")
     with starter(folder) as start:
         yield up(start, folder, {"FETTLE_BOOTSTRAP_API_KEY": f"fk_{secrets.token_hex(20)}"})
 
 
+@pytest.fixture(scope="module")
+def shared(shared_with):
+    """One `fettle up` for all tests of a module."""
+    return shared_with()
+
+
+@pytest.fixture(scope="module")
+def shared_with(tmp_path_factory):
+    """`shared_with(FETTLE_X="y")`: as `shared`, with further environment variables."""
+    folder = tmp_path_factory.mktemp("shared")
+    with starter(folder) as start:
+        key = {"FETTLE_BOOTSTRAP_API_KEY": f"fk_{secrets.token_hex(20)}"}
+        yield lambda **variables: up(start, folder, key | variables)
+
+
 def up(start, folder, environment):
     data_dir = folder / "data"
-    ready = r"ready at (\S+)"
-    process, url = start("up", "--port", 0, "--data-dir", data_dir, ready=ready, environment=environment)
-    return Platform(url, environment["FETTLE_BOOTSTRAP_API_KEY"], data_dir, environment, {"up": process})
+    page = r"Open (\S+)"
+    process, address = start("up", "--port", 0, "--data-dir", data_dir, ready=page, environment=environment)
+    url = wait_for_line(process, r"ready at (\S+)")
+    return Platform(url, environment["FETTLE_BOOTSTRAP_API_KEY"], data_dir, environment, {"up": process}, address)
 
 
 @pytest.fixture
