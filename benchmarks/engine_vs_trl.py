@@ -2,9 +2,10 @@
 
     python benchmarks/engine_vs_trl.py                       # makes TRL's environment on first use (1.5 GB, cached)
     python benchmarks/engine_vs_trl.py --trl-python PATH     # uses the Python of an environment that has TRL
+    python benchmarks/engine_vs_trl.py --task varied         # completions of very different length; speed only
 
-Prints seconds to 80 % and 90 % held-out reward and tokens per second, after each repeat the table so far. What each
-figure means: benchmarks/README.md.
+Prints tokens per second, peak memory and, where there is something to learn, seconds to 80 % and 90 % held-out
+reward; after each repeat the table so far. What each figure means: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -28,21 +29,19 @@ from pathlib import Path
 from typing import Any
 
 from machine import cache_dir, describe, exit_on_sigterm, footer, spread, table
+from training_tasks import Task, make_task
 
 from fettle_workers.contract.catalogue import BUNDLED
 from fettle_workers.contract.events import EVENT, CheckpointCommitted, Failed, Finished, Started, StepDone, Stopped
 from fettle_workers.contract.spec import DataRef, ReinforcementHyperparameters, ReinforcementMethod, TrainSpec
 
 HERE = Path(__file__).resolve().parent
-TASK = HERE.parent / "examples" / "demo"
-MODEL = HERE.parent / "workers" / "fettle_workers" / "base_models" / BUNDLED
 TORCH = "torch==2.13.0"
 THRESHOLDS = (0.8, 0.9)
 EVAL_EVERY = 5
 EVAL_SAMPLES = 4
 LORA_RANK, LORA_ALPHA = 16, 32
 PROMPTS_PER_STEP, GROUP_SIZE = 8, 16
-MAX_COMPLETION_TOKENS = 96
 # What Fettle's `auto` gives this model; both sides take it after the same warm-up.
 LEARNING_RATE, WARMUP_STEPS = 4e-5 * 3584 / 128, 10
 RUN_LIMIT_S = 1800
@@ -79,6 +78,12 @@ class Run:
     completions: dict[int, int] = field(default_factory=dict)
     adapters: dict[int, str] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
+    peak_bytes: int = 0
+
+    def watch(self, pid: int) -> None:
+        """Read the process's peak of resident memory so far."""
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        self.peak_bytes = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
     def reached(self, threshold: float) -> int | None:
         """The first measured step at or above the threshold."""
@@ -96,18 +101,21 @@ def main() -> int:
     python = options.trl_python or trl_python()
     runs: list[Run] = []
     with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder:
+        task = make_task(options.task, Path(folder))
         for seed in range(1, options.repeats + 1):
             for side in SIDES:
-                run = train(side, seed, Path(folder) / f"{side.name}-{seed}".replace(" ", "-"), options, python)
-                measure(run, options.threads)
+                run = train(task, side, seed, Path(folder) / f"{side.name}-{seed}".replace(" ", "-"), options, python)
+                if task.is_learned:
+                    measure(task, run, options.threads)
                 runs.append(run)
                 show_curve(run)
-            print(report(runs, options, machine), flush=True)
+            print(report(task, runs, options, machine), flush=True)
     return 0
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--task", default="demo", choices=["demo", "varied"], help="short answers, or very varied ones")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side, each with its own seed")
     parser.add_argument("--steps", type=int, default=60, help="optimizer steps of each run")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of both sides")
@@ -132,22 +140,23 @@ def trl_python() -> Path:
     return python
 
 
-def train(side: Side, seed: int, folder: Path, options: argparse.Namespace, python: Path) -> Run:
+def train(task: Task, side: Side, seed: int, folder: Path, options: argparse.Namespace, python: Path) -> Run:
     folder.mkdir()
     run = Run(side, seed)
     if side.program == "trl":
-        train_trl(run, folder, options, python)
+        train_trl(task, run, folder, options, python)
     else:
-        train_fettle(run, folder, options)
+        train_fettle(task, run, folder, options)
     if run.last < options.steps:
         sys.exit(f"{side.name} ended after step {run.last} of {options.steps}; its log is above")
     return run
 
 
-def train_trl(run: Run, folder: Path, options: argparse.Namespace, python: Path) -> None:
+def train_trl(task: Task, run: Run, folder: Path, options: argparse.Namespace, python: Path) -> None:
     settings = {
-        "model": str(MODEL),
-        "training_file": str(TASK / "train.jsonl"),
+        "model": str(task.model),
+        "training_file": str(task.rows / "train.jsonl"),
+        "holds": task.holds,
         "work_dir": str(folder),
         "seed": run.seed,
         "threads": options.threads,
@@ -157,7 +166,7 @@ def train_trl(run: Run, folder: Path, options: argparse.Namespace, python: Path)
         "weights_dtype": run.side.weights_dtype,
         "prompts_per_step": PROMPTS_PER_STEP,
         "group_size": GROUP_SIZE,
-        "max_completion_tokens": MAX_COMPLETION_TOKENS,
+        "max_completion_tokens": task.max_completion_tokens,
         "lora_rank": LORA_RANK,
         "lora_alpha": LORA_ALPHA,
         "learning_rate": LEARNING_RATE,
@@ -167,6 +176,7 @@ def train_trl(run: Run, folder: Path, options: argparse.Namespace, python: Path)
     with child([python, HERE / "trl_side.py"], json.dumps(settings), folder, options.threads) as process:
         for line in lines_of(process):
             told = json.loads(line)
+            run.watch(process.pid)
             match told["type"]:
                 case "ready":
                     run.startup_s, run.versions = told["startup_s"], told["versions"]
@@ -177,7 +187,7 @@ def train_trl(run: Run, folder: Path, options: argparse.Namespace, python: Path)
                     run.adapters[told["step"]] = told["folder"]
 
 
-def train_fettle(run: Run, folder: Path, options: argparse.Namespace) -> None:
+def train_fettle(task: Task, run: Run, folder: Path, options: argparse.Namespace) -> None:
     """The trainer as the platform runs it, stopped after enough steps. Its own evaluations are taken off its time;
     writing its checkpoints is not."""
     run.versions = {name: version(name) for name in ("fettle-server", "torch", "transformers", "peft")}
@@ -185,13 +195,17 @@ def train_fettle(run: Run, folder: Path, options: argparse.Namespace) -> None:
     started = before_s = time.perf_counter()
     before_cpu_s = zero_s = zero_cpu_s = 0.0
     tokens = completions = 0
-    with child(command, fettle_spec(run.seed).model_dump_json(), folder, options.threads) as process:
+    catalogue = folder.with_suffix(".toml")
+    catalogue.write_text(f'[models."{BUNDLED}"]\nsource = {json.dumps(str(task.model))}\n')
+    command += ["--models-file", str(catalogue)]
+    with child(command, fettle_spec(task, run.seed).model_dump_json(), folder, options.threads) as process:
         for line in lines_of(process):
+            run.watch(process.pid)
             now_s, now_cpu_s = time.perf_counter(), cpu_seconds(process.pid)
             event = EVENT.validate_json(line)
             match event:
                 case Started():
-                    check_plan(event.plan)
+                    check_plan(task, event.plan)
                 case CheckpointCommitted(step=0):
                     run.startup_s, zero_s, zero_cpu_s = now_s - started, now_s, now_cpu_s
                 case StepDone(metrics=metrics) if metrics.step <= options.steps:
@@ -212,24 +226,23 @@ def train_fettle(run: Run, folder: Path, options: argparse.Namespace) -> None:
             before_s, before_cpu_s = now_s, now_cpu_s
 
 
-def fettle_spec(seed: int) -> TrainSpec:
+def fettle_spec(task: Task, seed: int) -> TrainSpec:
     """The demo job with the batch and the evaluation interval of this benchmark; everything else is `auto`."""
     hyperparameters = ReinforcementHyperparameters(
         batch_size=PROMPTS_PER_STEP,
         group_size=GROUP_SIZE,
-        max_completion_tokens=MAX_COMPLETION_TOKENS,
+        max_completion_tokens=task.max_completion_tokens,
         lora_rank=LORA_RANK,
         eval_interval=EVAL_EVERY,
         early_stopping=False,
     )
-    grader = json.loads((TASK / "grader.json").read_text())
     return TrainSpec(
         job_id=f"benchmark-{seed}",
         base_model=BUNDLED,
-        method=ReinforcementMethod(grader=grader, hyperparameters=hyperparameters),
+        method=ReinforcementMethod(grader=task.grader, hyperparameters=hyperparameters),
         seed=seed,
-        training_file=data_ref(TASK / "train.jsonl"),
-        validation_file=data_ref(TASK / "validation.jsonl"),
+        training_file=data_ref(task.rows / "train.jsonl"),
+        validation_file=data_ref(task.rows / "validation.jsonl"),
     )
 
 
@@ -238,7 +251,7 @@ def data_ref(path: Path) -> DataRef:
     return DataRef(file_id=path.stem, key=str(path), sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
 
 
-def check_plan(plan: dict[str, Any]) -> None:
+def check_plan(task: Task, plan: dict[str, Any]) -> None:
     """What is said to be equal on both sides is equal.
 
     Raises:
@@ -248,7 +261,7 @@ def check_plan(plan: dict[str, Any]) -> None:
         "batch_size": PROMPTS_PER_STEP,
         "prompt_copies": 1,
         "group_size": GROUP_SIZE,
-        "max_completion_tokens": MAX_COMPLETION_TOKENS,
+        "max_completion_tokens": task.max_completion_tokens,
         "lora_rank": LORA_RANK,
         "lora_alpha": LORA_ALPHA,
         "learning_rate": LEARNING_RATE,
@@ -260,14 +273,14 @@ def check_plan(plan: dict[str, Any]) -> None:
         sys.exit(f"not the same job on both sides (Fettle's, TRL's): {different}")
 
 
-def measure(run: Run, threads: int) -> None:
+def measure(task: Task, run: Run, threads: int) -> None:
     """Held-out reward of the saved adapters, by the same code for both sides and in the type it was trained in."""
     asked = {
-        "model": str(MODEL),
-        "validation_file": str(TASK / "validation.jsonl"),
-        "grader_file": str(TASK / "grader.json"),
+        "model": str(task.model),
+        "validation_file": str(task.rows / "validation.jsonl"),
+        "grader_file": str(task.rows / "grader.json"),
         "samples": EVAL_SAMPLES,
-        "max_completion_tokens": MAX_COMPLETION_TOKENS,
+        "max_completion_tokens": task.max_completion_tokens,
         "lora_rank": LORA_RANK,
         "lora_alpha": LORA_ALPHA,
         "threads": threads,
@@ -331,7 +344,10 @@ def cpu_seconds(pid: int) -> float:
 
 
 def show_curve(run: Run) -> None:
-    """JSON lines of one run: where it stood at each measured step."""
+    """JSON lines of one run: where it stood at each measured step, and at the end."""
+    end = {"side": run.side.name, "seed": run.seed, "seconds": round(run.seconds[run.last], 2)}
+    end |= {"tokens": run.tokens[run.last], "completions": run.completions[run.last]}
+    print(json.dumps(end | {"peak_mib": run.peak_bytes >> 20}), flush=True)
     for step, mean in sorted(run.scores.items()):
         line = {"side": run.side.name, "seed": run.seed, "step": step, "held_out": round(mean, 4)}
         if step:
@@ -340,10 +356,12 @@ def show_curve(run: Run) -> None:
         print(json.dumps(line), flush=True)
 
 
-def report(runs: list[Run], options: argparse.Namespace, machine: str) -> str:
-    header = ["", *(f"{what} to {share:.0%}" for share in THRESHOLDS for what in ("s", "CPU s", "steps"))]
-    header += ["tokens/s", "tokens/CPU s", "held-out, base -> last", "start, s"]
-    rows = [row(side, [run for run in runs if run.side is side]) for side in SIDES]
+def report(task: Task, runs: list[Run], options: argparse.Namespace, machine: str) -> str:
+    header = ["", "tokens/s", "tokens/CPU s", "s a step", "peak MiB", "start, s"]
+    if task.is_learned:
+        header += [f"{what} to {share:.0%}" for share in THRESHOLDS for what in ("s", "CPU s", "steps")]
+        header += ["held-out, base -> last"]
+    rows = [row(task, side, [run for run in runs if run.side is side]) for side in SIDES]
     versions = {f"{name} {number}" for run in runs for name, number in run.versions.items()}
     return "\n".join(
         [
@@ -352,10 +370,10 @@ def report(runs: list[Run], options: argparse.Namespace, machine: str) -> str:
             "",
             f"Medians of {len(runs) // len(SIDES)} runs (lowest-highest), {options.threads} thread(s) each.",
             footer(machine),
-            f"{TASK.name} task, {BUNDLED} (weights {model_digest()}); {PROMPTS_PER_STEP} prompts x {GROUP_SIZE} "
-            f"completions of at most {MAX_COMPLETION_TOKENS} tokens, LoRA rank {LORA_RANK} alpha {LORA_ALPHA} on every "
-            f"linear layer, learning rate {LEARNING_RATE:.3g} after {WARMUP_STEPS} steps of warm-up, temperature 1, "
-            f"{options.steps} steps; measured every {EVAL_EVERY} steps, 100 held-out rows x {EVAL_SAMPLES} answers.",
+            f"{task.name} task, {BUNDLED} (weights {digest(task.model)}); {PROMPTS_PER_STEP} prompts x {GROUP_SIZE} "
+            f"completions of at most {task.max_completion_tokens} tokens, LoRA rank {LORA_RANK} alpha {LORA_ALPHA} on "
+            f"every linear layer, learning rate {LEARNING_RATE:.3g} after {WARMUP_STEPS} steps of warm-up, temperature "
+            f"1, {options.steps} steps; measured every {EVAL_EVERY} steps, 100 held-out rows x {EVAL_SAMPLES} answers.",
             f"TRL: loss dapo, clip 0.2/0.28, scale_rewards {options.scale_rewards}, beta 0, no gradient checkpointing; "
             "bf16 is autocast over fp32 weights.",
             ", ".join(sorted(versions)),
@@ -363,19 +381,24 @@ def report(runs: list[Run], options: argparse.Namespace, machine: str) -> str:
     )
 
 
-def model_digest() -> str:
-    return hashlib.sha256((MODEL / "model.safetensors").read_bytes()).hexdigest()[:12]
+def digest(model: Path) -> str:
+    return hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()[:12]
 
 
-def row(side: Side, runs: list[Run]) -> list[str]:
-    return [
+def row(task: Task, side: Side, runs: list[Run]) -> list[str]:
+    cells = [
         side.name,
-        *(cell for threshold in THRESHOLDS for cell in until(threshold, runs)),
         spread([run.tokens[run.last] / run.seconds[run.last] for run in runs], 0),
         spread([run.tokens[run.last] / run.cpu_s[run.last] for run in runs], 0),
-        f"{spread([run.scores[0] for run in runs], 2)} -> {spread([run.scores[max(run.adapters)] for run in runs], 2)}",
+        spread([run.seconds[run.last] / run.last for run in runs], 2),
+        spread([run.peak_bytes / 2**20 for run in runs], 0),
         spread([run.startup_s for run in runs]),
     ]
+    if task.is_learned:
+        cells += [cell for threshold in THRESHOLDS for cell in until(threshold, runs)]
+        first, last = ([run.scores[step(run)] for run in runs] for step in (lambda _: 0, lambda r: max(r.adapters)))
+        cells.append(f"{spread(first, 2)} -> {spread(last, 2)}")
+    return cells
 
 
 def until(threshold: float, runs: list[Run]) -> list[str]:

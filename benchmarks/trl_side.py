@@ -29,7 +29,7 @@ def main() -> None:
 
     torch.set_num_threads(settings["threads"])
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
-    reward = Reward(tokenizer)
+    reward = Reward(tokenizer, settings["holds"])
     rows = [json.loads(line) for line in Path(settings["training_file"]).read_text().splitlines() if line.strip()]
     dataset = Dataset.from_list([{"prompt": row["messages"], "answer": row["answer"]} for row in rows])
     lora = LoraConfig(
@@ -90,11 +90,13 @@ def config(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 class Reward:
-    """1.0 where the answer is exactly the reference. The answer is cut out by token ids, as Fettle cuts it out."""
+    """1.0 where the answer is exactly the reference, or holds a given text. The answer is cut out by token ids, as
+    Fettle cuts it out."""
 
     __name__ = "exact"  # TRL names its metrics by this
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, holds: str | None) -> None:
+        self._holds = holds
         vocabulary = tokenizer.get_vocab()
         self._tokenizer = tokenizer
         self._open, self._close = vocabulary["<think>"], vocabulary["</think>"]
@@ -105,7 +107,10 @@ class Reward:
     def __call__(self, *, completion_ids: Sequence[Sequence[int]], answer: Sequence[str], **_: Any) -> list[float]:
         self.num_tokens += sum(map(len, completion_ids))
         self.num_completions += len(completion_ids)
-        return [float(self.answer_of(ids) == right) for ids, right in zip(completion_ids, answer, strict=True)]
+        answers = [self.answer_of(ids) for ids in completion_ids]
+        if self._holds is not None:
+            return [float(self._holds in text) for text in answers]
+        return [float(text == right) for text, right in zip(answers, answer, strict=True)]
 
     def answer_of(self, ids: Sequence[int]) -> str:
         """Text outside `<think>` ... `</think>`; white space between the closing mark and the answer is no answer."""
