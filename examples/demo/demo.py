@@ -38,8 +38,9 @@ def main() -> int:
     options = parse_arguments()
     data_dir = Path(tempfile.mkdtemp(prefix="fettle-demo-"))
     started = time.monotonic()
-    with server(data_dir) as (url, api_key):
+    with server(data_dir) as (url, page, api_key):
         console.print(f"Fettle runs at {url} after {time.monotonic() - started:.1f} s, data in {data_dir}")
+        console.print(f"Watch it in a browser: {page}", soft_wrap=True)
         client = Fettle(base_url=f"{url}/v1", api_key=api_key)
         job = start_job(client, EXAMPLES / options.task, options.seed)
         job.wait(poll_s=0.5)
@@ -62,8 +63,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def server(data_dir: Path) -> Iterator[tuple[str, str]]:
-    """`fettle up` on a free port; yields its address and an API key, and ends it afterwards."""
+def server(data_dir: Path) -> Iterator[tuple[str, str, str]]:
+    """`fettle up` on a free port; yields its address, the one that signs a browser in, and an API key."""
     api_key = f"fk_{secrets.token_hex(20)}"
     process = subprocess.Popen(
         [Path(sys.executable).with_name("fettle"), "up", "--port", "0", "--data-dir", data_dir],
@@ -74,7 +75,7 @@ def server(data_dir: Path) -> Iterator[tuple[str, str]]:
         start_new_session=True,
     )
     try:
-        yield wait_until_ready(process, data_dir), api_key
+        yield *wait_until_ready(process, data_dir), api_key
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -83,12 +84,15 @@ def server(data_dir: Path) -> Iterator[tuple[str, str]]:
             process.kill()
 
 
-def wait_until_ready(process: subprocess.Popen[str], data_dir: Path) -> str:
+def wait_until_ready(process: subprocess.Popen[str], data_dir: Path) -> tuple[str, str]:
+    page = ""
     deadline = time.monotonic() + START_TIMEOUT_S
     assert process.stdout is not None
     for line in process.stdout:
+        if found := re.search(r"Open (\S+)", line):
+            page = found.group(1)
         if found := re.search(r"ready at (\S+)", line):
-            return found.group(1)
+            return found.group(1), page
         if time.monotonic() > deadline:
             break
     sys.exit(f"The server did not start. Its log:\n{(data_dir / 'server.log').read_text()[-3000:]}")
@@ -149,6 +153,7 @@ def ask_both(client: Fettle, job: FineTuneJob, best: Selection) -> None:
 def show_next_steps(data_dir: Path, api_key: str) -> None:
     console.rule("Next")
     console.print(f"Look at this run again:    .venv/bin/fettle up --data-dir {data_dir}", soft_wrap=True)
+    console.print("                           and open the page whose address it prints", soft_wrap=True)
     console.print(
         f"                           export FETTLE_API_KEY={api_key}; .venv/bin/fettle jobs list", soft_wrap=True
     )
