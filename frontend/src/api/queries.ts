@@ -26,7 +26,10 @@ export function createQueryClient(): QueryClient {
       },
     }),
     defaultOptions: {
+      // The server may well be this machine, which is there when the network is not.
+      mutations: { networkMode: "always" },
       queries: {
+        networkMode: "always",
         retry: (count, error) => count < 2 && mayPass(error),
         staleTime: 2_000,
         // What is on the screen changes by polling or by what the reader does, never because a window came forward.

@@ -6,7 +6,8 @@ export function Offline() {
   if (online) return null;
   return (
     <Alert color="orange" mb="md" role="status">
-      This browser is offline. What you typed is kept; the page goes on when the network is back.
+      This browser is offline. A server on another machine is out of reach until the network is back; what you typed is
+      kept.
     </Alert>
   );
 }

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -61,20 +62,24 @@ def test_a_job_is_made_in_the_page_watched_and_finished_early(open_page, client,
     expect(page.get_by_text("The server can run it.")).to_be_visible()
     page.get_by_label("Steps at most").fill("150")
     page.get_by_label("Steps between evaluations").fill("2")
-    page.get_by_label("Suffix").fill("by hand")
+    page.get_by_label("Suffix").fill("by")
 
     page.get_by_role("button", name="Copy as code").click()
     page.get_by_text("JSON", exact=True).last.click()
     copied = json.loads(page.get_by_label("Code", exact=True).inner_text())
     page.keyboard.press("Escape")
+    # Whoever creates it with the last key still warm, on a slow line, is not called back to the form.
+    page.route("**/JobPage-*.js", lambda route: (time.sleep(1), route.continue_()))
+    page.get_by_label("Suffix").fill("by hand")
     page.get_by_role("button", name="Create the job").click()
+    page.get_by_role("heading", name="by hand").wait_for()
     page.wait_for_url("**/jobs/ftjob-*")
     job = client.fine_tuning.jobs.retrieve(page.url.rsplit("/", 1)[1])
     assert copied == {
         "model": job.model,
         "training_file": files[0],
         "validation_file": files[1],
-        "suffix": "by hand",
+        "suffix": "by",
         "method": {
             "type": "reinforcement",
             "reinforcement": {"grader": GRADER, "hyperparameters": {"max_steps": 150, "eval_interval": 2}},

@@ -1,5 +1,4 @@
 import { Badge, Button, Group, SegmentedControl, Stack, Text, TextInput } from "@mantine/core";
-import { useDebouncedCallback } from "@mantine/hooks";
 import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { answer, api } from "@/api/client";
@@ -7,6 +6,7 @@ import { isOver } from "@/api/jobs";
 import { usePolling } from "@/api/polling";
 import type { JobShape } from "@/api/schema";
 import { dateTime } from "@/ui/format";
+import { useLater } from "@/ui/later";
 import { Empty, Loaded } from "@/ui/states";
 import { Untrusted } from "@/ui/Untrusted";
 import classes from "./job.module.css";
@@ -19,7 +19,7 @@ export function Events({ job }: { job: JobShape }) {
   const navigate = useNavigate({ from: "/jobs/$jobId" });
   const poll = usePolling();
   const over = isOver(job.status);
-  const find = useDebouncedCallback(
+  const find = useLater(
     (typed: string) => navigate({ search: (old) => ({ ...old, text: typed || undefined }), replace: true }),
     250,
   );

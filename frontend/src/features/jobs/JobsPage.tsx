@@ -1,5 +1,4 @@
 import { Button, Group, MultiSelect, Select, Stack, Text, TextInput } from "@mantine/core";
-import { useDebouncedCallback } from "@mantine/hooks";
 import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useRef } from "react";
@@ -10,6 +9,7 @@ import type { JobWithProgressShape } from "@/api/schema";
 import { STATUSES, type Status, statusName } from "@/api/status";
 import { ago, dateTime, duration, number, plural, signed } from "@/ui/format";
 import { useKeys } from "@/ui/keys";
+import { useLater } from "@/ui/later";
 import { Page } from "@/ui/Page";
 import { Sparkline } from "@/ui/Sparkline";
 import { StatusMark } from "@/ui/StatusMark";
@@ -45,7 +45,7 @@ export function JobsPage() {
   const filtered = Boolean(search.status?.length || search.model || search.text);
   const change = (changes: Partial<typeof search>) =>
     navigate({ search: (old) => ({ ...old, ...changes }), replace: true });
-  const find = useDebouncedCallback((text: string) => change({ text: text || undefined }), 250);
+  const find = useLater((text: string) => change({ text: text || undefined }), 250);
   const toggle = (id: string) => {
     const next = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-MOST_COMPARED);
     change({ compare: next.length ? next : undefined });

@@ -18,6 +18,7 @@ import { ApiError } from "@/api/errors";
 import { jobQuery } from "@/api/jobs";
 import type { JobCreateShapeRequest } from "@/api/schema";
 import { bytes } from "@/ui/format";
+import { useLater } from "@/ui/later";
 import { Page, Section } from "@/ui/Page";
 import { CopyAs } from "./CopyAs";
 import { GraderChoice } from "./GraderChoice";
@@ -55,14 +56,12 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
   const fits = search.preflight !== undefined && rememberedBody(search.preflight) === JSON.stringify(plain);
   const usable = fits && preflight.data?.status === "succeeded";
   const body = requestOf(form, usable ? search.preflight : undefined);
+  const write = useLater(
+    (typed: Form) => navigate({ search: (old) => ({ ...searchOf(typed), preflight: old.preflight }), replace: true }),
+    300,
+  );
   // biome-ignore lint/correctness/useExhaustiveDependencies: what was typed goes into the address, not the way back
-  useEffect(() => {
-    const timer = setTimeout(
-      () => navigate({ search: (old) => ({ ...searchOf(form), preflight: old.preflight }), replace: true }),
-      300,
-    );
-    return () => clearTimeout(timer);
-  }, [form]);
+  useEffect(() => write(form), [form]);
   const create = useMutation({
     mutationFn: () => answer(api.POST("/v1/fine_tuning/jobs", { body: body as unknown as JobCreateShapeRequest })),
     onSuccess: (job) => {

@@ -1,5 +1,4 @@
 import { Anchor, Button, Group, SegmentedControl, Select, Stack, Text, TextInput } from "@mantine/core";
-import { useDebouncedCallback } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useMemo, useRef } from "react";
@@ -8,6 +7,7 @@ import { jobName, jobQuery } from "@/api/jobs";
 import type { RolloutGroupShape } from "@/api/schema";
 import { count, number, plural, signed } from "@/ui/format";
 import { useKeys } from "@/ui/keys";
+import { useLater } from "@/ui/later";
 import { Page } from "@/ui/Page";
 import { Empty, Loaded } from "@/ui/states";
 import { Untrusted } from "@/ui/Untrusted";
@@ -62,7 +62,7 @@ export function RolloutsPage() {
     placeholderData: keepPreviousData,
     staleTime: 30_000,
   });
-  const find = useDebouncedCallback((typed: string) => change({ text: typed || undefined }), 300);
+  const find = useLater((typed: string) => change({ text: typed || undefined }), 300);
   const shownPrompts = useMemo(() => sorted(prompts.data?.groups ?? [], sort), [prompts.data, sort]);
   const atSteps = steps.data?.groups ?? [];
   const move = (by: number) => {
