@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 from platformdirs import user_data_path
-from pydantic import Field, FilePath, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fettle_graders.sandbox.tiers import Tier
@@ -39,7 +40,7 @@ class WorkerSettings(BaseSettings):
         description="networks that endpoint graders may call although they are not public, such as 10.1.0.0/16",
     )
     threads: int = Field(default=1, ge=1, description="torch threads; two collapse beside another busy process")
-    vllm_python: FilePath | None = Field(
+    vllm_python: Path | None = Field(
         default=None,
         description="`python` of an environment with vLLM, which then samples; empty: Fettle's own sampler",
     )
@@ -58,6 +59,13 @@ class WorkerSettings(BaseSettings):
         parse_networks(texts)
         return texts
 
+    @field_validator("vllm_python")
+    @classmethod
+    def _program(cls, path: Path | None) -> Path | None:
+        if path is not None and not (path.is_file() and os.access(path, os.X_OK)):
+            raise ValueError(f"{path} is no program; expected the `python` of an environment with vLLM")
+        return path
+
     @property
     def shared_token(self) -> str:
         """Raises FileNotFoundError where neither the variable nor the control plane's file is there."""
@@ -74,5 +82,10 @@ class WorkerSettings(BaseSettings):
 
 @cache
 def worker_settings() -> WorkerSettings:
-    """Read once. Raises pydantic's ValidationError, which names each variable that is wrong."""
-    return WorkerSettings()
+    """Read once. A process with a wrong variable ends here and says which; values are not told, some are secret."""
+    try:
+        return WorkerSettings()
+    except ValidationError as error:
+        wrong = [(str(one["loc"][0]), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+        lines = [f"  FETTLE_{name.upper()}: {message}" for name, message in wrong]
+        raise SystemExit("\n".join(["The worker cannot start:", *lines])) from None

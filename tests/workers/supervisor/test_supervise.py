@@ -1,12 +1,13 @@
 """The supervisor against a control plane over HTTP, a store on disk and trainers that are real child processes."""
 
 import json
+import os
+import subprocess
 import sys
 import textwrap
 import threading
 
 import pytest
-from pydantic import ValidationError
 
 from fettle_workers.env import WorkerSettings
 from fettle_workers.store import open_store
@@ -259,12 +260,26 @@ def test_without_contact_the_trainer_is_stopped_before_the_lease_runs_out(run, c
     assert control_plane.releases == []
 
 
-def test_the_trainer_is_told_where_vllm_is_and_a_path_without_a_file_is_refused(tmp_path):
+def test_the_trainer_is_told_where_vllm_is(tmp_path):
     python = tmp_path / "python"
-    python.touch()
+    python.touch(mode=0o755)
     settings = WorkerSettings(vllm_python=python, vllm_memory_share=0.5, data_dir=tmp_path)
     told = trainer_command(settings)[-6:]
     assert told == ["--vllm-python", str(python), "--vllm-memory-share", "0.5", "--vllm-cache", str(tmp_path / "cache")]
     assert "--vllm-python" not in trainer_command(WorkerSettings(data_dir=tmp_path))
-    with pytest.raises(ValidationError, match="vllm_python"):
-        WorkerSettings(vllm_python=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["nothing there", "not executable"])
+def test_a_worker_whose_vllm_python_is_no_program_does_not_start_and_says_so(tmp_path, there):
+    path = tmp_path / "python"
+    if there:
+        path.touch()
+    command = [sys.executable, "-c", "from fettle_workers.celery import app"]
+    done = subprocess.run(
+        command, env=os.environ | {"FETTLE_VLLM_PYTHON": str(path)}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "The worker cannot start:",
+        f"  FETTLE_VLLM_PYTHON: {path} is no program; expected the `python` of an environment with vLLM",
+    ]
