@@ -42,7 +42,7 @@ def test_a_sampler_of_another_distribution_is_told_from_a_hundredth_nat_and_undo
     health = Health()
     assert health.judge_update(1, loss=0.0, grad_norm=1.0, mismatch_kl=0.009) is None
     assert action(health.judge_update(2, loss=0.0, grad_norm=1.0, mismatch_kl=0.02)) == "tell"
-    assert action(health.judge_update(3, loss=0.0, grad_norm=1.0, mismatch_kl=0.2)) == "roll_back"
+    assert action(health.judge_update(3, loss=0.0, grad_norm=1.0, mismatch_kl=0.2)) == "reload_sampler"
 
 
 def test_one_standard_error_below_the_best_is_told_and_three_go_back_twice_and_then_end_it():
@@ -55,7 +55,7 @@ def test_one_standard_error_below_the_best_is_told_and_three_go_back_twice_and_t
 def test_a_fifth_return_to_an_earlier_state_ends_the_run():
     health = Health()
     found = [health.judge_update(step, loss=0.0, grad_norm=1.0, mismatch_kl=1.0) for step in range(5)]
-    assert list(map(action, found)) == ["roll_back"] * 4 + ["stop"]
+    assert list(map(action, found)) == ["reload_sampler"] * 4 + ["stop"]
 
 
 def test_a_remark_is_told_at_its_1st_2nd_4th_time_and_an_action_always():

@@ -1,6 +1,7 @@
 """Runs that go wrong, through the real loop: what the supervisor does about each, and what it says."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -132,3 +133,46 @@ def test_every_number_of_a_message_is_finite_and_every_message_is_about_its_step
     told = [one for one in events.of("message") if one.code]
     assert all(math.isfinite(value) for one in told for value in one.values.values())
     assert all(one.step is not None and 0 < one.step <= 6 for one in told)
+
+
+class Estranged:
+    """A sampler that from a step on tells other logprobs than the policy's, until it is told to read it anew."""
+
+    def __init__(self, real, job, *, step, reload_helps):
+        self._real, self._job, self._step, self._reload_helps = real, job, step, reload_helps
+        self.num_reloads = 0
+
+    def sample(self, requests, params):
+        off = self._job.progress.step >= self._step and not (self.num_reloads and self._reload_helps)
+        for one in self._real.sample(requests, params):
+            yield replace(one, logprobs=tuple(value - off for value in one.logprobs))
+
+    def reload(self):
+        self.num_reloads += 1
+
+
+def estranged(make_job, letters, *, reload_helps):
+    job, source, events = make_job(graders=letters, max_steps=5, eval_interval=2, early_stopping=False)
+    sampler = Estranged(source.sampler, job, step=2, reload_helps=reload_helps)
+    return job, replace(source, sampler=sampler), events, sampler
+
+
+def test_a_sampler_that_left_the_policy_is_reloaded_and_training_goes_on_from_the_best(make_job, letters):
+    job, source, events, sampler = estranged(make_job, letters, reload_helps=True)
+    train(job, source)
+    assert acts(events, "sampler_mismatch") == [("sampler_mismatch", 3)]
+    (alarm,) = (one for one in events.of("message") if one.code == "sampler_mismatch")
+    assert alarm.values["mismatch_kl"] == pytest.approx(math.e - 2, rel=0.05)  # k3 of a difference of 1 nat
+    assert "goes back to the adapter of step" in alarm.message
+    assert acts(events, "sampler_reloaded") == [("sampler_reloaded", 3)]
+    assert sampler.num_reloads == 1
+    assert job.progress.step == 5
+    assert job.progress.health.lr_scale == 0.25  # halved for the masked tokens, and by the return
+
+
+def test_a_sampler_that_stays_away_from_the_policy_ends_the_job(make_job, letters):
+    job, source, events, sampler = estranged(make_job, letters, reload_helps=False)
+    with pytest.raises(JobFailed, match=r"does not draw from the policy .* after it read the adapter anew.*k3 0\.7"):
+        train(job, source)
+    assert acts(events, "sampler_mismatch") == [("sampler_mismatch", 3)]
+    assert (sampler.num_reloads, job.progress.step) == (1, 3)

@@ -265,3 +265,13 @@ time.sleep(60)
     finally:
         if third:
             os.kill(third, 9)
+
+
+def test_after_a_reload_an_unmoved_adapter_is_published_and_compared_again(client):
+    sampler = client("none")
+    sampled(sampler)
+    first, sampler.last_parity = sampler.last_parity, None
+    sampler.reload()
+    assert sampled(sampler).keys() == EVERY
+    assert (sampler._versions.version, sampler.num_starts) == (2, 1)
+    assert sampler.last_parity.k3 == pytest.approx(first.k3, abs=1e-6)

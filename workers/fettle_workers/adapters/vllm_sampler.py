@@ -86,6 +86,7 @@ class VllmSampler:
         self.rss_bytes = 0
         self._fallback = fallback
         self._events = events
+        self._loaded_version = 0
         self._versions = AdapterVersions(size_bytes=4 * sum(p.numel() for p in policy.parameters().values()))
         self._published: dict[str, torch.Tensor] = {}
         self._child: VllmProcess | None = None
@@ -124,6 +125,12 @@ class VllmSampler:
                 self._refuse(refused)
         if waiting:
             yield from self._fallback.sample(requests, params)
+
+    def reload(self) -> None:
+        """Publish the adapter with the next call, changed or not, and compare logprobs then."""
+        self._published = {}
+        self._loaded_version = 0
+        self._fallback.reload()
 
     def _prepare(self, requests: Sequence[Request], params: SamplingParams) -> None:
         """Have a child that is long enough, small enough, and has the policy as it is now."""

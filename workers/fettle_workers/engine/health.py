@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
-Action = Literal["tell", "skip", "halve_rate", "roll_back", "stop"]
+Action = Literal["tell", "skip", "halve_rate", "roll_back", "reload_sampler", "stop"]
 
 _WINDOW = 20
 _MAX_SKIPS = 3
@@ -27,7 +27,8 @@ class Finding:
     """What a rule noticed and what it asks for, in words for people and in numbers for charts.
 
     tell: nothing but the event. skip: do not apply the update. halve_rate: of learning. roll_back: go on from the best
-    candidate with half the rate. stop: end training; the candidates so far remain.
+    candidate with half the rate. reload_sampler: that, and the sampler reads it anew and is compared with the learner.
+    stop: end training; the candidates so far remain.
     """
 
     code: str
@@ -101,7 +102,7 @@ class Health:
         values = {"grad_norm": grad_norm, "usual_norm": self.usual_norm, "mismatch_kl": mismatch_kl}
         if mismatch_kl > _MISMATCH_ACT:
             why = f"sampler and learner differ by {mismatch_kl:.3f} nats per token under the same weights"
-            return self._roll_back("sampler_mismatch", why, values)
+            return self._roll_back("sampler_mismatch", why, values, action="reload_sampler")
         finite = math.isfinite(loss) and math.isfinite(grad_norm)
         known = finite and len(self.norms) >= _WINDOW
         if not finite or (known and grad_norm > _NORM_SPIKE * self.usual_norm):
@@ -215,11 +216,11 @@ class Health:
         why = f"only {informative_share:.0%} of the prompts have answers of different reward; the others teach nothing"
         return Finding("little_signal", why, level="info", values={"informative_share": informative_share})
 
-    def _roll_back(self, code: str, why: str, values: dict[str, float]) -> Finding:
+    def _roll_back(self, code: str, why: str, values: dict[str, float], *, action: Action = "roll_back") -> Finding:
         self.num_rollbacks += 1
         if self.num_rollbacks > _MAX_ROLLBACKS:
             return Finding(code, f"{why}, after {_MAX_ROLLBACKS} returns to an earlier state", "stop", values=values)
-        return Finding(code, why, "roll_back", values=values)
+        return Finding(code, why, action, values=values)
 
     def start_afresh(self) -> None:
         """After a rollback what the last steps showed says nothing any more."""

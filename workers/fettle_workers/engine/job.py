@@ -59,9 +59,12 @@ class Job(Generic[PlanT]):
         if finding.action == "halve_rate":
             progress.health.lr_scale /= 2
             words += " The learning rate is halved."
-        elif finding.action == "roll_back":
+        elif finding.action in ("roll_back", "reload_sampler"):
             progress.go_back_to = progress.best(kl_budget_nats=kl_budget_nats).step
             words += f": training goes back to the adapter of step {progress.go_back_to} with half the learning rate"
+            if finding.action == "reload_sampler":
+                progress.sampler_is_suspect = True
+                words += ", the sampler reads it anew, and the two are compared before the next step"
         elif finding.action == "stop":
             progress.end_reason = finding.message
             words += ": training ends"

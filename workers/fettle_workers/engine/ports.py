@@ -21,6 +21,10 @@ class Sampler(Protocol):
         """Completions of all requests in any order, each as soon as it finishes."""
         ...
 
+    def reload(self) -> None:
+        """Forget what is held of the policy: the next call reads it anew."""
+        ...
+
 
 class GraderRunner(Protocol):
     """The job's grader, ready to grade."""

@@ -68,6 +68,7 @@ class Progress:
         lowest_reward, highest_reward: of all training completions so far; what a pass rate is measured against.
         long_costs: too many completions are cut off, so being long costs reward.
         go_back_to: candidate whose adapter the next step starts from, because of what the last step showed.
+        sampler_is_suspect: it drew from another distribution than the learner's; to be compared before the next step.
         warm_from: the step of the last such return, from which the learning rate is warmed up again.
         end_reason: why training ended; None while it goes on.
     """
@@ -94,6 +95,7 @@ class Progress:
     highest_reward: float | None = None
     long_costs: bool = False
     go_back_to: int | None = None
+    sampler_is_suspect: bool = False
     warm_from: int = 0
     end_reason: str | None = None
 

@@ -177,6 +177,9 @@ class TorchSampler:
         self.policy = policy
         self.num_slots = num_slots
 
+    def reload(self) -> None:
+        """Nothing is held between calls."""
+
     def sample(self, requests: Sequence[Request], params: SamplingParams) -> Iterator[Completion]:
         """Completions of all requests, each as soon as it finishes.
 

@@ -13,7 +13,7 @@ from fettle_workers.engine.plan import Plan
 from fettle_workers.engine.report import StepReport, step_metrics
 from fettle_workers.engine.sample_step import Rollouts, log_grades, probe_sample, sample_step
 from fettle_workers.engine.update import update_policy
-from fettle_workers.engine.watch import act, check_signal, decide, observe
+from fettle_workers.engine.watch import act, check_signal, decide, observe, recover
 
 
 def train(job: Job[Plan], source: Rollouts) -> Finished | Stopped:
@@ -29,7 +29,7 @@ def train(job: Job[Plan], source: Rollouts) -> Finished | Stopped:
         stopped = job.stopped()
         if stopped is not None:
             return stopped
-        job.go_back_if_decided()
+        recover(job, source)
         report = train_step(job, source)
         ended = job.last_step()
         evaluation = evaluate(job, source) if ended or progress.step % plan.eval_interval == 0 else None

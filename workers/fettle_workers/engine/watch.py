@@ -9,15 +9,21 @@ from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.evaluate import Evaluated
 from fettle_workers.engine.health import Finding, Signs, judge_gap
 from fettle_workers.engine.job import Job
+from fettle_workers.engine.parity import measure_parity
 from fettle_workers.engine.plan import Plan
 from fettle_workers.engine.progress import Entry, Progress
 from fettle_workers.engine.rollout import Collected, Rollout
+from fettle_workers.engine.sample_step import Rollouts
+from fettle_workers.engine.sampler import Request
+from fettle_workers.engine.seeds import stable_seed
 from fettle_workers.engine.select import paired_difference
 from fettle_workers.engine.signs import text_signs
 from fettle_workers.engine.update import Updated
 
 # How long a job may go on without two completions of one prompt ever differing in reward.
 NO_SIGNAL_COMPLETIONS, NO_SIGNAL_STEPS = 512, 64
+# Fixed prompts on which a suspect sampler is compared with the learner.
+PARITY_PROMPTS = 8
 
 
 def observe(job: Job[Plan], drawn: Collected, updated: Updated) -> Signs:
@@ -37,6 +43,33 @@ def observe(job: Job[Plan], drawn: Collected, updated: Updated) -> Signs:
     if updated.entropy_nats is not None:
         act(job, progress.entropy.observe(updated.entropy_nats))
     return signs
+
+
+def recover(job: Job[Plan], source: Rollouts) -> None:
+    """Before a step: return to an earlier candidate if that was decided, and see whether the sampler does, too.
+
+    Raises:
+        JobFailed: the sampler was told to read the policy anew, and still draws from another distribution.
+    """
+    progress = job.progress
+    job.go_back_if_decided()
+    if not progress.sampler_is_suspect:
+        return
+    progress.sampler_is_suspect = False
+    source.sampler.reload()
+    rows = source.data.train[:PARITY_PROMPTS]
+    requests = [Request(row.prompt_ids, (stable_seed(job.spec.seed, "parity", row.index),)) for row in rows]
+    drawn = sorted(source.sampler.sample(requests, source.params), key=lambda one: one.request_index)
+    parity = measure_parity(job.policy, [row.prompt_ids for row in rows], drawn, temperature=source.params.temperature)
+    if parity.is_fatal:
+        raise JobFailed(
+            "internal_error",
+            f"the sampler does not draw from the policy that is trained, and did not after it read the adapter anew, "
+            f"either: {parity}. Training on such completions would be wrong. Restart the worker; if that does not "
+            "help, unset FETTLE_VLLM_PYTHON.",
+        )
+    found = Finding("sampler_reloaded", f"the sampler agrees with the learner again: {parity}", level="info")
+    act(job, found)
 
 
 def act(job: Job[Plan], *findings: Finding | None) -> None:
