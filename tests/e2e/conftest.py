@@ -25,6 +25,23 @@ FETTLE = Path(sys.executable).with_name("fettle")
 START_S = 60
 
 
+LOGS: list[Path] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that fails shows what the processes said: nobody can look at them afterwards."""
+    report = yield
+    if report.failed and item.path.is_relative_to(Path(__file__).parent):
+        for log in filter(Path.exists, LOGS):
+            lines = [line for line in log.read_text().splitlines() if '"message": "request"' not in line]
+            report.sections.append((f"the end of {log.name}", "\n".join(lines)[-3000:]))
+        for page in getattr(item.funcargs.get("open_page"), "pages", []):
+            with contextlib.suppress(Exception):  # it may be closed, or the browser gone
+                report.sections.append((page.url, page.locator("body").inner_text()[:3000]))
+    return report
+
+
 @dataclass
 class Platform:
     """A running Fettle: `processes` by name, in the order in which they were started."""
@@ -68,6 +85,7 @@ def starter(folder):
             start_new_session=True,
         )
         process.log = Path(log.name)
+        LOGS.append(process.log)
         running.append(process)
         return process, wait_for_line(process, ready)
 
@@ -76,6 +94,7 @@ def starter(folder):
     finally:
         for process in reversed(running):
             end(process)
+        LOGS[:] = [log for log in LOGS if not log.is_relative_to(folder)]
 
 
 def wait_for_line(process, pattern):
@@ -136,6 +155,7 @@ def up(start, folder, environment):
     page = r"Open (\S+)"
     process, address = start("up", "--port", 0, "--data-dir", data_dir, ready=page, environment=environment)
     url = wait_for_line(process, r"ready at (\S+)")
+    LOGS.append(data_dir / "server.log")
     return Platform(url, environment["FETTLE_BOOTSTRAP_API_KEY"], data_dir, environment, {"up": process}, address)
 
 
