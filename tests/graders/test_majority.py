@@ -105,8 +105,9 @@ def test_inside_multi_each_completion_keeps_its_vote(vote) -> None:
 
 def test_the_runner_grades_groups_together() -> None:
     with InProcessGraderRunner(parse_grader(TEXT)) as runner:
-        groups = [({}, [Sample(text) for text in "aab"]), ({}, [Sample(text) for text in "bba"])]
-        assert [scores(group) for group in runner.grade(groups)] == [[1, 1, 0], [1, 1, 0]]
+        assert runner.needs_group
+        grades = [runner.submit({}, [Sample(text) for text in texts]) for texts in ("aab", "bba")]
+        assert [scores(wait()) for wait in grades] == [[1, 1, 0], [1, 1, 0]]
     assert needs_group(parse_grader({"type": "multi", "graders": {"v": MATH}, "calculate_output": "v"}))
 
 

@@ -19,26 +19,29 @@ EQ = {"type": "string_check", "input": "{{sample.output_text}}", "reference": "{
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_grades_come_in_the_order_of_the_items(spec: dict[str, Any], num_processes: int) -> None:
     with InProcessGraderRunner(parse_grader(spec), num_processes=num_processes) as runner:
-        assert runner.grade([]) == []
-        groups = [({"answer": str(n)}, [Sample(str(n if n % 3 else -1)), Sample(str(n))]) for n in range(12)]
-        scores = [[grade.score for grade in group] for group in runner.grade(groups)]
+        assert not runner.needs_group
+        waiting = [
+            runner.submit({"answer": str(n)}, [Sample(str(n if n % 3 else -1)), Sample(str(n))]) for n in range(12)
+        ]
+        scores = [[grade.score for grade in grades()] for grades in waiting]
         assert scores == [[float(n % 3 > 0), 1.0] for n in range(12)]
 
 
 def test_a_bomb_fails_its_own_grade_only() -> None:
     with InProcessGraderRunner(parse_grader(MATH), num_processes=2, cpu_s=0.5) as runner:
         texts = ["1", r"\boxed{9^{9^{9^{9}}}}", "1", "2", "1"]
-        (grades,) = runner.grade([({"answer": "1"}, [Sample(text) for text in texts])])
+        waiting = [runner.submit({"answer": "1"}, [Sample(text)]) for text in texts]
+        grades = [grade for grades in waiting for grade in grades()]
     assert [grade.score for grade in grades] == [1.0, None, 1.0, 0.0, 1.0]
     assert grades[1].errors.raised() == ("unresponsive_reward_error",)
 
 
 def test_closing_leaves_no_child_and_cheap_kinds_start_none() -> None:
     with InProcessGraderRunner(parse_grader(EQ)) as cheap:
-        cheap.grade([({"answer": "1"}, [Sample("1")])])
+        cheap.submit({"answer": "1"}, [Sample("1")])
         assert not cheap._pool._children
     runner = InProcessGraderRunner(parse_grader(MATH))
-    runner.grade([({"answer": "1"}, [Sample("1")])])
+    runner.submit({"answer": "1"}, [Sample("1")])()
     (child,) = runner._pool._children
     assert child._process.poll() is None
     runner.close()

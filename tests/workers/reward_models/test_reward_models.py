@@ -166,7 +166,7 @@ def test_a_head_of_several_outputs_is_no_reward_model(trained, tmp_path) -> None
 
 def test_the_runner_grades_with_it(scorer) -> None:
     with InProcessGraderRunner(reward_model(), Services(scorer=scorer)) as runner:
-        (grades,) = runner.grade([({"messages": []}, [Sample("1 yes"), Sample("1 no")])])
+        grades = runner.submit({"messages": []}, [Sample("1 yes"), Sample("1 no")])()
     assert grades[0].score > grades[1].score
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -54,7 +53,7 @@ class InProcessGraderRunner:
         mine = {"math": self._pool.score, "sandbox": CodeSandbox(self._sandbox)}
         self._grader = compile_grader(spec, replace(services or Services(), **mine))  # type: ignore[arg-type]
         num_threads = _num_threads(spec, num_processes, self._sandbox.size)
-        self._threads = ThreadPoolExecutor(num_threads, "grade") if num_threads > 1 else None
+        self._threads = ThreadPoolExecutor(num_threads, "grade") if num_threads else None
 
     def __enter__(self) -> Self:
         return self
@@ -64,21 +63,21 @@ class InProcessGraderRunner:
     ) -> None:
         self.close()
 
-    def grade(self, groups: Sequence[tuple[dict[str, Any], Sequence[Sample]]]) -> list[list[Grade]]:
-        """One grade for each completion of each (dataset row, completions), in their order.
+    @property
+    def needs_group(self) -> bool:
+        return needs_group(self._grader.spec)
+
+    def submit(self, item: dict[str, Any], samples: Sequence[Sample]) -> Callable[[], list[Grade]]:
+        """See `GraderRunner`. What only computes is graded before this returns: a thread would take the caller's time.
 
         Raises:
-            SandboxFault: code cannot be run here now. Nothing was graded wrongly, and none of these were graded.
+            SandboxFault: from what is returned: code cannot be run here now. Nothing was graded wrongly, and none of
+                these were graded.
         """
-        if needs_group(self._grader.spec):
-            each = map if self._threads is None else self._threads.map
-            return list(each(lambda group: self._grader.grade_group(*group), groups))
-        pairs = [(item, sample) for item, samples in groups for sample in samples]
-        if self._threads is None:
-            grades = iter([self._grader.grade(item, sample) for item, sample in pairs])
-        else:
-            grades = self._threads.map(lambda pair: self._grader.grade(*pair), pairs)
-        return [list(islice(grades, len(samples))) for _, samples in groups]
+        if self._threads is not None:
+            return self._threads.submit(self._grader.grade_group, item, samples).result
+        grades = self._grader.grade_group(item, samples)
+        return lambda: grades
 
     def close(self) -> None:
         """End every child process, also busy ones. Calling it again is fine."""
@@ -89,6 +88,7 @@ class InProcessGraderRunner:
 
 
 def _num_threads(spec: GraderSpec, num_processes: int, num_sandboxes: int) -> int:
+    """How many completions may wait at once for something outside this process; 0 when nothing does."""
     graders = spec.graders.values() if isinstance(spec, MultiSpec) else (spec,)
     if any(needed_service(grader) == "sandbox" for grader in graders):
         num_processes = max(num_processes, num_sandboxes)
@@ -97,4 +97,4 @@ def _num_threads(spec: GraderSpec, num_processes: int, num_sandboxes: int) -> in
     in_processes = any(
         isinstance(grader, MathSpec | MajoritySpec) or needed_service(grader) == "sandbox" for grader in graders
     )
-    return num_processes if in_processes else 1
+    return num_processes if in_processes else 0

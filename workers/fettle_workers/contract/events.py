@@ -24,6 +24,8 @@ class GraderMetrics(Frozen):
 
 
 class Timing(Frozen):
+    """Of one step, by the clock. `grading_s` is the time in which nothing was sampled: what grading added."""
+
     sampling_s: float = 0.0
     grading_s: float = 0.0
     training_s: float = 0.0

@@ -29,10 +29,19 @@ class Sampler(Protocol):
 class GraderRunner(Protocol):
     """The job's grader, ready to grade."""
 
-    def grade(self, groups: Sequence[tuple[dict[str, Any], Sequence[Sample]]]) -> list[list[Grade]]:
-        """One grade for each completion of each (row, all its completions), in order.
+    @property
+    def needs_group(self) -> bool:
+        """Whether it compares the completions of a row with each other, so that one alone cannot be graded."""
+        ...
 
-        A failed grade has no score; nothing is raised for it.
+    def submit(self, item: dict[str, Any], samples: Sequence[Sample]) -> Callable[[], list[Grade]]:
+        """Have completions of a row graded: one, or all of them if it `needs_group`.
+
+        Whatever waits for something outside this process does so while the caller goes on.
+
+        Returns:
+            What waits for the grades, one for each completion in order. A failed grade has no score; nothing is raised
+            for it.
         """
         ...
 

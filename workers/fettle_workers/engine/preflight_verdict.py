@@ -144,8 +144,8 @@ def _machine(report: PreflightReport, *, update_fits: bool) -> Iterator[Finding]
         yield _found(
             "slow_grader",
             "fix",
-            f"grading took {speed.grading_s:.1f} s and sampling {speed.sampling_s:.1f} s (95 % of grades within "
-            f"{latency:.2f} s).",
+            f"sampling took {speed.sampling_s:.1f} s and the wait for grades {speed.grading_s:.1f} s more (95 % of "
+            f"grades within {latency:.2f} s).",
             "Make the grader cheaper, cache what it repeats, or give it more workers.",
         )
     memory = report.memory

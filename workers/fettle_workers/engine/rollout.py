@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from fettle_workers.engine.ports import GraderRunner, Sampler
 from fettle_workers.engine.sampler import Completion, Request, SamplingParams
 
 Purpose = Literal["train", "eval", "final", "report", "preflight"]
+_Answer = tuple[Completion, Parsed]
 
 
 @dataclass
@@ -70,7 +71,10 @@ class Group:
 class Collected:
     """Rollouts of each group, in the order of the groups and their seeds, and what it took.
 
-    `rows` are the numbers of a training step's rows among the training rows.
+    Attributes:
+        grading_s: the time in which nothing was sampled: giving completions to the grader, and waiting at the end for
+            the grades that were not there yet.
+        rows: the numbers of a training step's rows among the training rows.
     """
 
     groups: list[list[Rollout]]
@@ -95,25 +99,35 @@ def collect(
     policy_step: int,
     epoch: float,
 ) -> Collected:
-    """Sample and grade. The result does not depend on the order in which completions finish."""
+    """Sample, and grade what is finished while the rest is sampled: single completions or, where the grader compares
+    them, whole groups. The result does not depend on the order in which completions or grades arrive."""
     start = time.perf_counter()
     requests = [Request(group.row.prompt_ids, group.seeds) for group in groups]
-    completions = sorted(sampler.sample(requests, params), key=lambda c: (c.request_index, c.sample_index))
+    ungraded: list[list[_Answer]] = [[] for _ in groups]
+    submitted: list[tuple[list[_Answer], Callable[[], list[Grade]]]] = []
+    grading_s = 0.0
+    for completion in sampler.sample(requests, params):
+        finished, number = time.perf_counter(), completion.request_index
+        group, answers = groups[number], ungraded[number]
+        answers.append((completion, chat.parse(completion.ids)))
+        if len(answers) == (len(group.seeds) if graders.needs_group else 1):
+            ungraded[number] = []
+            answers.sort(key=lambda answer: answer[0].sample_index)
+            submitted.append((answers, graders.submit(group.row.item, [_sample(*answer) for answer in answers])))
+        grading_s += time.perf_counter() - finished
     sampled = time.perf_counter()
-    parsed = [chat.parse(completion.ids) for completion in completions]
-    of_group: list[list[Sample]] = [[] for _ in groups]
-    for completion, part in zip(completions, parsed, strict=True):
-        of_group[completion.request_index].append(_sample(completion, part))
-    graded = graders.grade([(group.row.item, samples) for group, samples in zip(groups, of_group, strict=True)])
-    grades = [grade for group in graded for grade in group]  # completions are sorted by group
     found: list[list[Rollout]] = [[] for _ in groups]
-    for completion, part, grade in zip(completions, parsed, grades, strict=True):
-        group = groups[completion.request_index]
-        index = group.first_index + completion.sample_index
-        found[completion.request_index].append(
-            Rollout(purpose, step, policy_step, epoch, group.row, index, completion, part, grade)
-        )
-    return Collected(found, sampling_s=sampled - start, grading_s=time.perf_counter() - sampled)
+    for answers, grades in submitted:
+        for (completion, parsed), grade in zip(answers, grades(), strict=True):
+            group = groups[completion.request_index]
+            index = group.first_index + completion.sample_index
+            found[completion.request_index].append(
+                Rollout(purpose, step, policy_step, epoch, group.row, index, completion, parsed, grade)
+            )
+    for rollouts in found:
+        rollouts.sort(key=lambda rollout: rollout.sample_index)
+    end = time.perf_counter()
+    return Collected(found, sampling_s=sampled - start - grading_s, grading_s=end - sampled + grading_s)
 
 
 def _sample(completion: Completion, parsed: Parsed) -> Sample:
