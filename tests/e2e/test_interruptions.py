@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 
@@ -167,8 +168,14 @@ def test_ctrl_c_hands_the_job_back_and_the_next_start_goes_on(embedded):
     wait_for_step(client, job_id, 2)
     server = platform.processes["up"]
     children = children_of(server.pid)
-    server.send_signal(signal.SIGINT)
+    headers = {"authorization": f"Bearer {platform.api_key}"}
+    with httpx.stream("GET", f"{platform.base_url}/fettle/stream", headers=headers, timeout=60) as stream:
+        lines = stream.iter_lines()
+        assert any(line == "event: reset" for line in lines)
+        server.send_signal(signal.SIGINT)
+        list(lines)  # to its orderly end: one that is torn off raises
     assert server.wait(60) == 0
+    assert "graceful shutdown exceeded" not in (platform.data_dir / "server.log").read_text()
     wait_for_death(children)
 
     client = client_of(embedded())

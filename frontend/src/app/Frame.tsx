@@ -6,6 +6,7 @@ import { lazy, Suspense, useEffect, useState } from "react";
 import { answer, api } from "@/api/client";
 import { chooseProject } from "@/api/project";
 import { sessionQuery } from "@/api/queries";
+import { useStream } from "@/api/stream";
 import { useKeys } from "@/ui/keys";
 import classes from "./frame.module.css";
 import { PAGES } from "./navigation";
@@ -20,6 +21,7 @@ export function Frame() {
   const [dialog, setDialog] = useState<"palette" | "keys" | null>(null);
   const navigate = useNavigate();
   const path = useLocation({ select: (location) => location.pathname });
+  useStream();
   const narrow = useMediaQuery("(max-width: 48em)", undefined, { getInitialValueInEffect: false });
   useKeys({
     "mod+k": () => setDialog("palette"),

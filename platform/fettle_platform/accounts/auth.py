@@ -83,6 +83,14 @@ def scope_of_user(user: User, project_id: str = "") -> Scope:
     return Scope(project.organization, project, user=user, role=Member.Role(member.role))
 
 
+def visible_projects(scope: Scope) -> frozenset[int]:
+    """Primary keys of all the projects that whoever asks may see: a person those of their organizations."""
+    if scope.user is None:
+        return frozenset({scope.project.pk})
+    organizations = Member.objects.filter(user=scope.user).values("organization")
+    return frozenset(Project.objects.filter(organization__in=organizations).values_list("pk", flat=True))
+
+
 def _bearer(request: Request | HttpRequest) -> str:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     key = key.strip()

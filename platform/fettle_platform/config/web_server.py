@@ -41,6 +41,13 @@ class WebServer(uvicorn.Server):
         await super().startup(sockets)
         self._on_ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Known only here, once the application is loaded. Streams would keep the server waiting for its patience.
+        from fettle_platform.jobs.stream import hub
+
+        hub.close()
+        await super().shutdown(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._ending:
             os._exit(130)  # children see their pipes close and end too; the next start takes the job up again

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from django.db import DatabaseError, connection
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
@@ -13,8 +16,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from fettle_platform.core.errors import FettleError, InternalError, InvalidRequest, NotFound, Unavailable, envelope
+from fettle_platform.core.errors import (
+    FettleError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Unavailable,
+    as_fettle_error,
+    envelope,
+)
 from fettle_platform.core.errors import Forbidden as ForbiddenError
+
+log = logging.getLogger(__name__)
+AsyncView = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 
 class Healthz(APIView):
@@ -39,6 +54,31 @@ class OpenAPISchema(SpectacularAPIView):
 
 def error_response(error: FettleError) -> JsonResponse:
     return JsonResponse(envelope(error), status=error.status, headers=error.headers)
+
+
+def async_endpoint(method: str) -> Callable[[AsyncView], AsyncView]:
+    """For views that hold no thread while they wait, which REST framework cannot have: one method, and the envelope
+    as the answer to every failure.
+    """
+
+    def decorated(view: AsyncView) -> AsyncView:
+        @functools.wraps(view)
+        async def answered(request: HttpRequest) -> HttpResponseBase:
+            try:
+                if request.method != method:
+                    raise MethodNotAllowed(f'Method "{request.method}" not allowed.')
+                return await view(request)
+            except Exception as exception:
+                error = as_fettle_error(exception)
+                if isinstance(error, InternalError):
+                    log.error("unhandled error in %s", request.path, exc_info=exception)
+                elif error.status >= 500:
+                    log.warning("%s: %s", error.code, error.message)
+                return error_response(error)
+
+        return answered
+
+    return decorated
 
 
 def unknown_route(request: HttpRequest, exception: Any = None) -> JsonResponse:

@@ -16,15 +16,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 
 from fettle_platform.accounts.auth import KeyOrSession
 from fettle_platform.accounts.scoping import Scope
-from fettle_platform.core.errors import (
-    InternalError,
-    MethodNotAllowed,
-    Unavailable,
-    UpstreamFailed,
-    as_fettle_error,
-    envelope,
-)
-from fettle_platform.core.views import error_response
+from fettle_platform.core.errors import Unavailable, UpstreamFailed, envelope
+from fettle_platform.core.views import async_endpoint
 from fettle_platform.inference.limits import Slot, take_slot
 from fettle_platform.inference.requests import ChatRequest, parse_chat_request
 from fettle_platform.inference.upstream import open_completion, unreachable
@@ -33,22 +26,9 @@ from fettle_platform.registry.selectors import Served, served_model
 log = logging.getLogger(__name__)
 
 
+@async_endpoint("POST")
 async def chat_completions(request: HttpRequest) -> HttpResponseBase:
     """Async, so that a request which waits for a model holds no thread. Cancelled when the client goes away."""
-    try:
-        if request.method != "POST":
-            raise MethodNotAllowed(f'Method "{request.method}" not allowed.')
-        return await _complete(request)
-    except Exception as exception:  # the envelope is the answer to every failure
-        error = as_fettle_error(exception)
-        if isinstance(error, InternalError):
-            log.error("unhandled error in %s", request.path, exc_info=exception)
-        elif error.status >= 500:
-            log.warning("%s: %s", error.code, error.message)
-        return error_response(error)
-
-
-async def _complete(request: HttpRequest) -> HttpResponseBase:
     scope, chat, served = await sync_to_async(_admit)(request)
     base_url = settings.FETTLE.inference_url
     if base_url is None:
