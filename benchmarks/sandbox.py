@@ -18,8 +18,9 @@ from machine import describe, exit_on_sigterm, footer, spread, table
 from fettle_graders.compile import compile_grader
 from fettle_graders.errors import SandboxFault
 from fettle_graders.sample import Sample
+from fettle_graders.sandbox.failure import CodeFailure
 from fettle_graders.sandbox.jail import values
-from fettle_graders.sandbox.pool import CodeFailure, Sandbox
+from fettle_graders.sandbox.pool import Sandbox
 from fettle_graders.sandbox.programs import run_program
 from fettle_graders.sandbox.tenant import CodeSandbox
 from fettle_graders.sandbox.tiers import TIERS, Limits, Tier

@@ -10,7 +10,7 @@ from fettle_graders.errors import GradeFailure
 from fettle_graders.grade import Scored, ScoreOne
 from fettle_graders.kinds import PythonSpec
 from fettle_graders.sample import UNSET, Sample
-from fettle_graders.sandbox.pool import CodeFailure
+from fettle_graders.sandbox.failure import CodeFailure
 from fettle_graders.sandbox.tenant import CodeSandbox
 
 

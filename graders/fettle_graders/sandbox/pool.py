@@ -14,19 +14,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from fettle_graders.errors import GraderError, SandboxFault
+from fettle_graders.errors import SandboxFault
 from fettle_graders.sandbox.choice import TierChoice
-from fettle_graders.sandbox.jail.frames import (
-    CALL,
-    EXCEPTION,
-    INVALID_RETURN,
-    LOAD,
-    LOAD_ERROR,
-    MEMORY_LIMIT,
-    OK,
-)
+from fettle_graders.sandbox.failure import CodeFailure, failure_of_death, failure_of_reply
+from fettle_graders.sandbox.jail.frames import CALL, LOAD, MEMORY_LIMIT, OK
 from fettle_graders.sandbox.tiers import (
     TIERS,
     Limits,
@@ -39,31 +32,11 @@ from fettle_graders.sandbox.tiers import (
 )
 from fettle_graders.sandbox.worker import MAX_REQUEST_BYTES, Reply, Worker, WorkerDied
 
-Code = Literal["exception", "invalid_return", "timeout", "memory_limit", "crashed", "protocol_violation", "load_error"]
-
 REQUEST_CALL_S = 30.0  # of a call while somebody waits for the answer; a job's may take longer
 _RETRIES_S = (0.05, 0.25, 1.0)
+_TAKE_UP_S = 1.0  # a worker that is well reads a call as soon as it comes, also on a busy machine
 _IDLE_CPU_S = 0.03  # more than this while no call is outstanding is a thread that was left running
 _FULL_SHARE = 0.75
-_CODES: dict[int, Code] = {
-    EXCEPTION: "exception",
-    INVALID_RETURN: "invalid_return",
-    MEMORY_LIMIT: "memory_limit",
-    LOAD_ERROR: "load_error",
-}
-
-
-class CodeFailure(GraderError):
-    """The code that was run is to blame. `code` is one of a closed list; `message` may hold words of the code's.
-
-    `output` is the first of what it printed, where that was asked for and it lived to tell.
-    """
-
-    def __init__(self, code: Code, message: str, output: str = "") -> None:
-        super().__init__(message)
-        self.code: Code = code
-        self.message = message
-        self.output = output
 
 
 @dataclass
@@ -172,7 +145,7 @@ class Sandbox:
         with self._slot(organization):
             reply = self._call(_key(organization, source), source, body, with_output)
         if reply.outcome != OK:
-            raise CodeFailure(_CODES.get(reply.outcome, "protocol_violation"), reply.text, reply.output)
+            raise failure_of_reply(reply)
         return reply
 
     @contextmanager
@@ -184,7 +157,10 @@ class Sandbox:
         """
         key = f"{organization}/programs"
         with self._slot(organization):
-            kept = self._warm(key) or _Kept(key, self._fresh("fork_server"), num_threads=1)
+            kept = self._warm(key)
+            if kept is None:
+                kept = _Kept(key, self._fresh("fork_server"), num_threads=1)
+                self._refill("fork_server")
             try:
                 yield kept.worker
             except BaseException:
@@ -228,18 +204,27 @@ class Sandbox:
             kept = self._loaded(key, source)
             is_fresh = kept.worker.num_calls <= 1  # loading was one
             try:
-                reply = kept.worker.call(CALL, body, timeout_s=self.limits.call_s, with_output=with_output)
+                reply = kept.worker.call(
+                    CALL,
+                    body,
+                    timeout_s=self.limits.call_s,
+                    with_output=with_output,
+                    take_up_s=None if is_fresh else _TAKE_UP_S,
+                )
             except WorkerDied as died:
                 self._drop(kept.worker)
                 # What an earlier call left behind may be to blame: the same again, on a worker that has no past.
                 if is_last or is_fresh or died.code == "timeout":
-                    raise _failure(died, self.limits.call_s) from None
+                    raise failure_of_death(died, self.limits.call_s) from None
+                continue
             except BaseException:
                 self._drop(kept.worker)
                 raise
-            else:
-                self._put_back(kept)
-                return reply
+            if reply.outcome == MEMORY_LIMIT and not is_fresh and not is_last:  # earlier calls may hold it
+                self._drop(kept.worker)
+                continue
+            self._put_back(kept)
+            return reply
         raise AssertionError
 
     def _loaded(self, key: str, source: str) -> _Kept:
@@ -255,7 +240,7 @@ class Sandbox:
             return _Kept(key, worker, num_threads=worker.usage()[0])
         except WorkerDied as died:
             self._drop(worker)
-            failure = _failure(died, self.limits.load_s)
+            failure = failure_of_death(died, self.limits.load_s)
             raise CodeFailure("load_error", f"the grader does not load: {failure.message}") from None
         except OSError:
             self._drop(worker)
@@ -263,6 +248,8 @@ class Sandbox:
         except BaseException:
             self._drop(worker)
             raise
+        finally:
+            self._refill("runner")  # not before: its start would take the processor from the load
 
     def _warm(self, key: str) -> _Kept | None:
         """An idle worker of the key that is still as it was left."""
@@ -306,7 +293,7 @@ class Sandbox:
                 self._idle.append(kept)
                 evicted, self._idle = self._idle[: -self.size], self._idle[-self.size :]
         for old in evicted:
-            old.worker.kill()
+            self._bury(old.worker)
         if not is_kept:
             self._drop(worker)
 
@@ -316,7 +303,7 @@ class Sandbox:
             self._busy.discard(worker)
 
     def _fresh(self, program: Program) -> Worker:
-        """The spare, or a new worker; counted as busy. The next spare is started meanwhile."""
+        """The spare, or a new worker; counted as busy. Then `_refill`."""
         tier = self.require()
         reason: Exception | None = None
         for delay_s in (0.0, *_RETRIES_S):
@@ -341,8 +328,21 @@ class Sandbox:
             if self._is_closed:
                 raise SandboxFault("sandbox_failure", "the sandbox is closed")
             spare = self._spares.pop(program, None) or self._submit(program, tier)
-            self._spares[program] = self._submit(program, tier)
         return spare.result()
+
+    def _refill(self, program: Program) -> None:
+        """Start the next spare, where there is none and still a tier to start it in."""
+        with self._lock:
+            if not self._is_closed and self._choice.tier is not None and program not in self._spares:
+                self._spares[program] = self._submit(program, self._choice.tier)
+
+    def _bury(self, worker: Worker) -> None:
+        """End it, without waiting for that."""
+        with self._lock:
+            if not self._is_closed:
+                self._spawner.submit(worker.kill)
+                return
+        worker.kill()
 
     def _submit(self, program: Program, tier: Tier) -> Future[Worker]:
         return self._spawner.submit(self._start, tier, program, self.limits)
@@ -383,9 +383,3 @@ def _shared_sandbox(_pid: int, min_tier: Tier) -> Sandbox:  # a forked process m
 
 def _key(organization: str, source: str) -> str:
     return f"{organization}/{hashlib.sha256(source.encode('utf-8', 'surrogatepass')).hexdigest()}"
-
-
-def _failure(died: WorkerDied, limit_s: float) -> CodeFailure:
-    codes: dict[str, Code] = {"timeout": "timeout", "crashed": "crashed"}
-    code = codes.get(died.code, "protocol_violation")
-    return CodeFailure(code, f"it took longer than {limit_s:g} s" if code == "timeout" else died.message)

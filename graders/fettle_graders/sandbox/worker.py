@@ -10,7 +10,9 @@ import os
 import secrets
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 from dataclasses import dataclass
 from typing import IO
@@ -29,6 +31,7 @@ from fettle_graders.sandbox.tiers import Limits, Program, Tier, TierUnavailable,
 MAX_REQUEST_BYTES = 8 * 1024**2
 _START_S = 30.0
 _START_BYTES = 8192
+_STALLED = "it is still at what an earlier call left behind and reads no more"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -98,16 +101,28 @@ class Worker:
             for descriptor in theirs:
                 os.close(descriptor)
 
-    def call(self, kind: int, body: bytes, *, timeout_s: float, with_output: bool = False) -> Reply:
+    def call(
+        self, kind: int, body: bytes, *, timeout_s: float, with_output: bool = False, take_up_s: float | None = None
+    ) -> Reply:
         """Send one request and take its one reply.
 
-        Raises:
-            WorkerDied: it was killed, or has to be: `timeout`, `crashed`, `protocol_violation`.
-        """
-        number = self.send(kind, body, timeout_s=timeout_s, with_output=with_output)
-        return self.receive(number, timeout_s=timeout_s)
+        Args:
+            timeout_s: for both together.
+            take_up_s: time to begin with it; without, all there is.
 
-    def send(self, kind: int, body: bytes, *, timeout_s: float, with_output: bool = False) -> int:
+        Raises:
+            WorkerDied: it was killed, or has to be: `timeout`, `crashed`, `protocol_violation`, or `stalled` when it
+                has not begun.
+        """
+        start = time.monotonic()
+        number = self.send(kind, body, timeout_s=timeout_s, with_output=with_output, take_up_s=take_up_s)
+        if take_up_s is not None and take_up_s < timeout_s:
+            self._await_take_up(start + take_up_s)
+        return self.receive(number, timeout_s=start + timeout_s - time.monotonic())
+
+    def send(
+        self, kind: int, body: bytes, *, timeout_s: float, with_output: bool = False, take_up_s: float | None = None
+    ) -> int:
         """Send a request; returns its random number. Never waits longer than the time for a jail that stopped reading.
 
         Raises:
@@ -115,9 +130,17 @@ class Worker:
         """
         self._refuse_early_words()
         number = secrets.randbits(64)
-        self._write(REQUEST.pack(len(body), kind, number, with_output) + body, time.monotonic() + timeout_s)
+        data = REQUEST.pack(len(body), kind, number, with_output) + body
+        self._write(data, time.monotonic() + timeout_s, timeout_s if take_up_s is None else take_up_s)
         self.num_calls += 1
         return number
+
+    def _await_take_up(self, until: float) -> None:
+        if _is_ready(self._replies, select.POLLIN, until - time.monotonic()):
+            return
+        (num_unread,) = struct.unpack("i", fcntl.ioctl(self._requests, termios.FIONREAD, bytes(4)))
+        if num_unread:
+            self._die("stalled", _STALLED)
 
     def receive(self, number: int, *, timeout_s: float) -> Reply:
         """The reply to the request with this number.
@@ -206,14 +229,15 @@ class Worker:
         self._pidfds.append(os.pidfd_open(inner))
         return _only_child(inner)
 
-    def _write(self, data: bytes, deadline: float) -> None:
+    def _write(self, data: bytes, deadline: float, patience_s: float) -> None:
         view = memoryview(data)
         while view:
             try:
                 view = view[os.write(self._requests, view) :]
             except BlockingIOError:
-                if not _is_ready(self._requests, select.POLLOUT, deadline - time.monotonic()):
-                    self._die("timeout", "it stopped reading and its time ran out")
+                left_s = deadline - time.monotonic()
+                if not _is_ready(self._requests, select.POLLOUT, min(patience_s, left_s)):
+                    self._die("stalled" if patience_s < left_s else "timeout", _STALLED)
             except OSError:
                 self._die("crashed", self._last_signal())
 

@@ -13,7 +13,8 @@ from fettle_graders.compile import compile_grader
 from fettle_graders.errors import GraderSpecError, SandboxFault
 from fettle_graders.grade import Grade, GradeErrors, run_response
 from fettle_graders.sample import Sample
-from fettle_graders.sandbox.pool import CodeFailure, Sandbox, shared_sandbox
+from fettle_graders.sandbox.failure import CodeFailure
+from fettle_graders.sandbox.pool import Sandbox, shared_sandbox
 from fettle_graders.sandbox.tenant import CodeSandbox
 from fettle_graders.services import Services
 from fettle_graders.spec import (

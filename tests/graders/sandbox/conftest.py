@@ -14,7 +14,8 @@ from fettle_graders.compile import compile_grader
 from fettle_graders.errors import SandboxFault
 from fettle_graders.grade import Grade
 from fettle_graders.sample import Sample
-from fettle_graders.sandbox.pool import CodeFailure, Sandbox
+from fettle_graders.sandbox.failure import CodeFailure
+from fettle_graders.sandbox.pool import Sandbox
 from fettle_graders.sandbox.tenant import CodeSandbox
 from fettle_graders.sandbox.tiers import TIERS, Limits
 from fettle_graders.services import Services

@@ -128,6 +128,38 @@ FAILING: dict[str, tuple[str, set[str]]] = {
         + "raise E('x')",
         {"exception"},
     ),
+    "a finalizer that sleeps": (
+        "import time\nclass Left:\n    def __del__(self): time.sleep(1e6)\n" + BODY + "left = Left()\n    return 1",
+        {"timeout"},
+    ),
+    "another interpreter in the process": (
+        "import _xxsubinterpreters as x\n" + BODY + "x.run_string(x.create(), 'while True: pass')",
+        {"timeout"},
+    ),
+    "the main thread gone, another one left": (
+        "import ctypes, threading, time\n"
+        + BODY
+        + "threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start()\n"
+        "    ctypes.CDLL(None).pthread_exit(0)",
+        {"timeout", "crashed"},
+    ),
+    "stopping itself": ("import os, signal\n" + BODY + "os.kill(os.getpid(), signal.SIGSTOP)", {"exception"}),
+    "stopping its parent": ("import os, signal\n" + BODY + "os.kill(os.getppid(), signal.SIGSTOP)", {"exception"}),
+    "a timer that kills": (
+        "import signal\n" + BODY + "signal.setitimer(signal.ITIMER_REAL, 0.001)\n    while True: pass",
+        {"crashed"},
+    ),
+    "calls by their 32-bit numbers": (
+        "import ctypes, mmap\n"
+        + BODY
+        + "code = mmap.mmap(-1, 4096, prot=7)\n    code.write(b'\\xb8\\x02\\0\\0\\0\\xcd\\x80\\xc3')\n"
+        "    ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()\n    return 1",
+        {"crashed"},
+    ),
+    "replies without end": (
+        FRAME + BODY + "pass\n" + MINE + "    while True: os.write(fd, b'\\0' * 65536)",
+        {"protocol_violation"},
+    ),
     "an exception that is no exception": (BODY + "raise 3", {"exception"}),
 }
 
@@ -145,6 +177,21 @@ def test_abuse_fails_alone_and_in_time(attempt: Attempt, name: str) -> None:
     start = time.monotonic()
     assert attempt(HONEST, '{"n": 3}', hangs="timeout" in codes) == ("ok", 0.375)
     assert time.monotonic() - start < FAR_BELOW_S
+
+
+def test_the_clock_is_kept_from_outside(abused: tuple[Sandbox, Sandbox], attempt: Attempt) -> None:
+    """At most 100 ms late, and 250 ms later somebody else has a score: the best of a few, on a busy machine."""
+    loop, limit_s, seen = BODY + "while True: pass", abused[1].limits.call_s, []
+    for _ in range(8):
+        attempt(HONEST, hangs=True)
+        start = time.monotonic()
+        assert attempt(loop, hangs=True)[0] == "timeout"
+        late_s = time.monotonic() - start - limit_s
+        assert attempt(HONEST, hangs=True) == ("ok", 0.25)
+        seen.append((late_s, time.monotonic() - start - limit_s - late_s))
+        if late_s < 0.1 and seen[-1][1] < 0.25:
+            return
+    pytest.fail(f"late by, and until the next score, in seconds: {seen}")
 
 
 def test_threads_and_descriptors_are_bounded(attempt: Attempt) -> None:

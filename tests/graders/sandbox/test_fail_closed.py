@@ -20,8 +20,9 @@ import pytest
 
 from fettle_graders.errors import SandboxFault
 from fettle_graders.sandbox import tiers, worker
+from fettle_graders.sandbox.failure import CodeFailure
 from fettle_graders.sandbox.jail import lockdown
-from fettle_graders.sandbox.pool import CodeFailure, Sandbox
+from fettle_graders.sandbox.pool import Sandbox
 from fettle_graders.sandbox.seccomp import MACHINES, seccomp_program
 from fettle_graders.sandbox.tiers import TIERS, Limits, Tier, TierUnavailable, tiers_from
 from fettle_graders.sandbox.worker import Worker

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from fettle_graders.sandbox.pool import CodeFailure, Sandbox
+from fettle_graders.sandbox.failure import CodeFailure
+from fettle_graders.sandbox.pool import Sandbox
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -79,6 +79,53 @@ def grade(sample, item):
         except OSError: pass
     return made
 """,
+    "ways out of a pair of sockets": """
+import ctypes, socket, struct
+def grade(sample, item):
+    one, other = socket.socketpair()
+    libc, done = ctypes.CDLL(None, use_errno=True), 0
+    to = (b"\\0fettle-bait", "/run/docker.sock", "/tmp/.X11-unix/X0")
+    for address in to:
+        for reach in (lambda: one.connect(address), lambda: one.sendto(b"x", address), lambda: one.bind(address),
+                      lambda: one.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", 0))]),
+                      lambda: one.listen(), lambda: other.accept(), lambda: socket.create_connection(("127.0.0.1", 1)),
+                      lambda: one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 30)):
+            try:
+                reach(); done += 1
+            except OSError: pass
+    for family in (socket.AF_VSOCK, socket.AF_NETLINK, socket.AF_ALG, socket.AF_PACKET, socket.AF_CAN):
+        done += libc.socket(family, socket.SOCK_RAW, 0) != -1
+    return done
+""",
+    "machine code of its own": """
+import ctypes, mmap, platform
+def grade(sample, item):
+    if platform.machine() != "x86_64": return 0
+    done = 0
+    for number in (57, 58, 41, 59, 319, 323, 425, 101, 62):
+        code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        code.write(b"\\xb8" + number.to_bytes(4, "little") + b"\\x31\\xff\\x31\\xf6\\x0f\\x05\\xc3")
+        run = ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+        done += run() != -1  # EPERM
+    return done
+""",
+    "secrets below a folder that can be read": """
+import os
+def grade(sample, item):
+    found, folder = 0, os.open("/usr/lib", os.O_RDONLY)
+    for path in ("../../etc/passwd", "../../proc/self/environ", "../../root", "../../" + item["file"]):
+        try:
+            found += os.open(path, os.O_RDONLY, dir_fd=folder) > 0
+        except OSError: pass
+    for path in ("/proc/self/mem", "/proc/self/fd", "/proc/self/root/etc", "/proc/1/cmdline", "/proc/self/cmdline",
+                 "/proc/keys", "/proc/net/tcp", "/proc/net/unix", "/sys/class", "/run", "/var/run/secrets", "/dev/shm",
+                 "/dev/pts", "/dev/kmsg", "/dev/tty", "/dev/vsock", "/dev/fd"):
+        try:
+            found += os.open(path, os.O_RDONLY) > 0
+        except OSError: pass
+    kinds = [os.fstat(n).st_mode >> 12 for n in range(3) if os.fstat(n)]
+    return found + (kinds != [2, 2, 2])  # its own standard files are /dev/null
+""",
     "other processes": """
 import ctypes, os, signal
 def grade(sample, item):
@@ -111,7 +158,10 @@ def grade(sample, item):
         io_uring_enter=426, io_uring_register=427, open_tree=428, move_mount=429, fsopen=430, fsmount=432,
         pidfd_open=434, pidfd_getfd=438, mount_setattr=442, landlock_create_ruleset=444, memfd_secret=447,
         socket=41, connect=42, bind=49, setuid=105, setpriority=141, sched_setaffinity=203, vmsplice=278,
-        prctl_seccomp=317, syslog=103, quotactl=179)}
+        prctl_seccomp=317, syslog=103, quotactl=179,
+        accept=43, sendmsg=46, sendmmsg=307, recvmsg=47, listen=50, setsockopt=54, splice=275, tee=276, sendfile=40,
+        copy_file_range=326, fanotify_init=300, timerfd_create=283, signalfd4=289, flock=73, setsid=112, sync=162,
+        acct=163, swapon=167, reboot=169, init_module=175, process_madvise=440, futex_requeue=456, cachestat=451)}
     import platform
     for name, number in names.get(platform.machine(), {}).items():
         ctypes.set_errno(0)
