@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from fettle.results import FileReport as FileReport
     from fettle.results import GraderResult as GraderResult
     from fettle.results import Occurrence as Occurrence
+    from fettle.results import Plan as Plan
     from fettle.results import Problem as Problem
     from fettle.results import Rollout as Rollout
     from fettle.results import Selection as Selection
@@ -73,6 +74,7 @@ _HOMES = {
     "LocalGrader": "fettle.grader_function",
     "MissingApiKey": "fettle.errors",
     "Occurrence": "fettle.results",
+    "Plan": "fettle.results",
     "Preflight": "fettle.lab_results",
     "PreflightReport": "fettle.lab_results",
     "Problem": "fettle.results",

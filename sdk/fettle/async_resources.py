@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from openai import AsyncAPIResponse, HttpxBinaryResponseContent
 from openai.pagination import AsyncCursorPage
@@ -14,7 +15,7 @@ from fettle.archive import extract
 from fettle.async_jobs import AsyncFineTuneJob
 from fettle.async_lab_resources import AsyncGraderResources, AsyncPreflightResources
 from fettle.requests import STREAM_HEADERS, job_path, path, rollout_query
-from fettle.results import FileReport, Rollout, Selection, StepEvaluation, selection_of
+from fettle.results import FileReport, Plan, Rollout, Selection, StepEvaluation, selection_of
 
 if TYPE_CHECKING:
     from fettle.client import AsyncFettle
@@ -33,6 +34,10 @@ class AsyncFettleResources:
     async def job(self, job_id: str) -> AsyncFineTuneJob:
         """Take up a job by its id."""
         return AsyncFineTuneJob(self._client, await self._client.fine_tuning.jobs.retrieve(job_id))
+
+    async def plan(self, job: Mapping[str, Any]) -> Plan:
+        """What every `auto` of this job would become, and why; `job` is the body that would create it."""
+        return await self._client.post(path("plan"), cast_to=Plan, body=dict(job))
 
     async def finish(self, job_id: str) -> FineTuningJob:
         """Make no further steps: the best candidates so far are measured and one is delivered."""

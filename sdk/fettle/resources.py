@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from openai import APIResponse, HttpxBinaryResponseContent
 from openai.pagination import SyncCursorPage
@@ -15,7 +16,7 @@ from fettle.archive import extract
 from fettle.jobs import FineTuneJob
 from fettle.lab_resources import GraderResources, PreflightResources
 from fettle.requests import STREAM_HEADERS, job_path, path, rollout_query
-from fettle.results import FileReport, Rollout, Selection, StepEvaluation, selection_of
+from fettle.results import FileReport, Plan, Rollout, Selection, StepEvaluation, selection_of
 
 if TYPE_CHECKING:
     from fettle.client import Fettle
@@ -34,6 +35,10 @@ class FettleResources:
     def job(self, job_id: str) -> FineTuneJob:
         """Take up a job by its id."""
         return FineTuneJob(self._client, self._client.fine_tuning.jobs.retrieve(job_id))
+
+    def plan(self, job: Mapping[str, Any]) -> Plan:
+        """What every `auto` of this job would become, and why; `job` is the body that would create it."""
+        return self._client.post(path("plan"), cast_to=Plan, body=dict(job))
 
     def finish(self, job_id: str) -> FineTuningJob:
         """Make no further steps: the best candidates so far are measured and one is delivered."""

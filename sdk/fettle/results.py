@@ -119,6 +119,17 @@ class FileReport(BaseModel):
         return [problem for problem in self.causes if problem.severity != "error"]
 
 
+class Plan(BaseModel):
+    """What every `auto` of a job becomes: `plan` as the job stores it, and for each `auto` why, in `reasons`.
+
+    A value is None where only the job or a preflight can say.
+    """
+
+    plan: dict[str, Any]
+    reasons: dict[str, str] = {}
+    warnings: list[str] = []
+
+
 class GraderResult(BaseModel):
     """What one grader said about one answer. `reward` is 0 when it failed; `metadata["errors"]` tells."""
 

@@ -44,6 +44,7 @@ def test_a_job_with_a_preflights_answers_ends_with_the_same_bytes(client):
             "reinforcement": {"grader": json.loads((DATA / "grader.json").read_text()), "hyperparameters": SETTINGS},
         },
     }
+    foreseen = client.post("/fettle/plan", cast_to=object, body=body)
     asked = body | {"num_rows": 24, "samples_per_row": 8}
     preflight = client.post("/fettle/preflight", cast_to=object, body=asked)
     preflight = ended(client, f"/fettle/preflight/{preflight['id']}")
@@ -60,6 +61,10 @@ def test_a_job_with_a_preflights_answers_ends_with_the_same_bytes(client):
         made = client.post("/fine_tuning/jobs", cast_to=object, body=body | {"fettle": fettle})
         jobs[name] = ended(client, f"/fine_tuning/jobs/{made['id']}")
         assert jobs[name]["status"] == "succeeded", jobs[name]["error"]
+    assert foreseen["plan"] == jobs["without"]["fettle"]["plan"]
+    assert set(foreseen["reasons"]) == {
+        name for name, value in jobs["without"]["fettle"]["requested"].items() if value == "auto"
+    }
     digests = {
         name: [
             (point["step_number"], point["fettle"]["adapter_digest"])

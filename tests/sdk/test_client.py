@@ -149,6 +149,15 @@ def test_a_finished_job_says_what_was_chosen_and_why(client: Fettle, wire, shape
     assert selection.candidates[1].reason == "the best"
 
 
+def test_a_plan_is_asked_for_with_the_body_of_a_job(client: Fettle, wire) -> None:
+    answer = {"object": "fettle.plan", "plan": {"n_epochs": 30}, "reasons": {"n_epochs": "30 passes"}, "warnings": []}
+    wire.on("POST", "/v1/fettle/plan", answer)
+    job = {"model": "tiny", "training_file": "file-a", "method": {"type": "supervised"}}
+    found = client.fettle.plan(job)
+    assert (found.plan, found.reasons) == ({"n_epochs": 30}, {"n_epochs": "30 passes"})
+    assert wire.requests[-1].json() == job
+
+
 def test_an_unfinished_job_has_no_model_yet(client: Fettle, wire, shapes) -> None:
     wire.on("GET", "/v1/fine_tuning/jobs/ftjob-1", shapes.job("running"))
     job = client.fettle.job("ftjob-1")

@@ -17,7 +17,7 @@ NAMES = [
     "AsyncFettle", "AsyncFineTuneJob", "Bounded", "Calibration", "Candidate", "DownloadRefused", "Example", "Fettle",
     "FettleError", "FileReport", "Finding", "FineTuneJob", "GraderResult", "GraderTest", "GraderVersion",
     "InvalidData", "InvalidRequest", "JobFailed", "JobTimeout", "LocalGrader", "MissingApiKey", "Occurrence",
-    "Preflight", "PreflightReport", "Problem", "RedTeam", "Regrade", "Rollout", "Selection", "StepEvaluation",
+    "Plan", "Preflight", "PreflightReport", "Problem", "RedTeam", "Regrade", "Rollout", "Selection", "StepEvaluation",
     "StoredGrader", "__version__", "grader", "graders",
 ]  # fmt: skip
 JOB_NAMES = [

@@ -14,6 +14,7 @@ urlpatterns = [
     path("v1/", include("fettle_platform.lab.urls")),  # before the graders, whose ids stand in the same place
     path("v1/", include("fettle_platform.graders.urls")),
     path("v1/", include("fettle_platform.jobs.urls")),
+    path("v1/", include("fettle_platform.plans.urls")),
     path("v1/", include("fettle_platform.registry.urls")),
     path("v1/", include("fettle_platform.inference.urls")),
     path("v1/", include("fettle_platform.webhooks.urls")),

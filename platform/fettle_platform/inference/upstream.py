@@ -56,7 +56,7 @@ async def open_completion(base_url: str, body: bytes, *, stream: bool, request_i
             await response.aclose()
     except httpx.HTTPError as error:
         raise unreachable(error) from error
-    raise _refusal(response, raw)
+    raise refusal(response, raw)
 
 
 async def ask(client: httpx.AsyncClient, base_url: str, body: bytes) -> dict[str, Any]:
@@ -72,7 +72,7 @@ async def ask(client: httpx.AsyncClient, base_url: str, body: bytes) -> dict[str
     except httpx.HTTPError as error:
         raise unreachable(error) from error
     if response.status_code != 200:
-        raise _refusal(response, response.content)
+        raise refusal(response, response.content)
     try:
         answer = response.json()
     except ValueError:
@@ -91,7 +91,8 @@ def unreachable(error: httpx.HTTPError) -> FettleError:
     return failure
 
 
-def _refusal(response: httpx.Response, raw: bytes) -> FettleError:
+def refusal(response: httpx.Response, raw: bytes) -> FettleError:
+    """What the model server said, as the error to raise."""
     error = _error_of(raw)
     message = str(error.get("message") or f"The model server answered with status {response.status_code}.")
     param = error.get("param")

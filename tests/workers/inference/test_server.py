@@ -22,6 +22,7 @@ from fettle_workers.engine.model import Policy, load_policy
 from fettle_workers.engine.sampler import Decoder
 from fettle_workers.serving.app import create_app
 from fettle_workers.serving.models import Models
+from fettle_workers.serving.plans import Plans
 from fettle_workers.serving.scheduler import Scheduler
 from fettle_workers.store import BlobStore, open_store
 
@@ -63,7 +64,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_folder, wake) -> Iter
     scheduler = Scheduler()
     catalogue = {"small": BaseModelEntry(source=str(base)), "mamba": BaseModelEntry(source=str(model_folder("mamba")))}
     models = Models(catalogue, store, folder / "cache")
-    uvicorn_server = uvicorn.Server(uvicorn.Config(create_app(models, scheduler), port=0, log_config=None))
+    uvicorn_server = uvicorn.Server(
+        uvicorn.Config(create_app(models, scheduler, Plans(store)), port=0, log_config=None)
+    )
     thread = threading.Thread(target=uvicorn_server.run, daemon=True)
     thread.start()
     while not uvicorn_server.started:

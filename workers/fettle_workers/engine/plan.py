@@ -96,6 +96,19 @@ class SupervisedPlan:
     early_stopping: bool
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a reinforcement plan is made from, beside what was asked: the arguments of `resolve_plan`."""
+
+    num_rows: int
+    select_items: int
+    report_items: int
+    in_sample: bool
+    hidden_size: int
+    completion_room: int
+    base_lengths: Sequence[int]
+
+
 def resolve_plan(
     hyperparameters: ReinforcementHyperparameters,
     *,

@@ -8,7 +8,7 @@ Letters in shapes: B running rows, V vocabulary, P prompts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -171,11 +171,17 @@ class Decoder:
 
 
 class TorchSampler:
-    """Samples from a policy in this process. At most `num_slots` completions run at once; finished ones make room."""
+    """Samples from a policy in this process. At most `num_slots` completions run at once; finished ones make room.
 
-    def __init__(self, policy: Policy, *, num_slots: int = NUM_SLOTS) -> None:
+    `before_step` is called before every token; what it raises ends the sampling.
+    """
+
+    def __init__(
+        self, policy: Policy, *, num_slots: int = NUM_SLOTS, before_step: Callable[[], None] = lambda: None
+    ) -> None:
         self.policy = policy
         self.num_slots = num_slots
+        self._before_step = before_step
 
     def reload(self) -> None:
         """Nothing is held between calls."""
@@ -196,6 +202,7 @@ class TorchSampler:
         decoder = Decoder(self.policy)
         running: dict[int, _Running] = {}
         while waiting or running:
+            self._before_step()
             room = self.num_slots - len(running)
             # Reading prompts interrupts everybody, so wait until a good part of the slots is free.
             if waiting and room >= min(len(waiting), max(1, self.num_slots // 4)):

@@ -19,6 +19,7 @@ from fettle_workers.engine.learner import Learner
 from fettle_workers.engine.model import Policy
 from fettle_workers.engine.plan import (
     PROBE_PROMPTS,
+    Facts,
     Plan,
     SupervisedPlan,
     auto_completion_bound,
@@ -69,8 +70,8 @@ def start_reinforcement(
     job = resumed(spec, Plan, resume_from, policy, checkpoints, events, control) if resume_from else None
     lengths: list[int] = []
     if job is None:
-        lengths = _base_lengths(spec, method, data, policy=policy, sampler=sampler)
-        plan = _resolve(method, data, policy=policy, base_lengths=lengths)
+        lengths = base_lengths(spec, data, policy=policy, sampler=sampler)
+        plan = resolve_plan(method.hyperparameters, **vars(plan_facts(data, policy, lengths)))
         job = fresh(spec, plan, policy, checkpoints, events, control)
     plan = job.plan
     params = SamplingParams(max_new_tokens=plan.max_completion_tokens, temperature=plan.temperature)
@@ -138,9 +139,8 @@ def announce(job: Job[PlanT], raw: RawData) -> None:
         job.say(warning, level="warn")
 
 
-def _resolve(method: ReinforcementMethod, data: Data, *, policy: Policy, base_lengths: Sequence[int]) -> Plan:
-    return resolve_plan(
-        method.hyperparameters,
+def plan_facts(data: Data, policy: Policy, base_lengths: Sequence[int]) -> Facts:
+    return Facts(
         num_rows=len(data.train),
         select_items=len(data.select),
         report_items=len(data.report),
@@ -151,17 +151,16 @@ def _resolve(method: ReinforcementMethod, data: Data, *, policy: Policy, base_le
     )
 
 
-def _base_lengths(
-    spec: TrainSpec, method: ReinforcementMethod, data: Data, *, policy: Policy, sampler: Sampler
-) -> list[int]:
+def base_lengths(spec: TrainSpec, data: Data, *, policy: Policy, sampler: Sampler) -> list[int]:
     """Lengths of the policy's answers to some training prompts: how long completions have to be, is read off these.
 
     A preflight has already asked for the same answers.
     """
     if spec.step0 is not None:
         return list(spec.step0.settings.base_lengths)
+    assert isinstance(spec.method, ReinforcementMethod)
     room, seed = policy.context_size - data.longest_prompt, spec.seed
-    asked = method.hyperparameters
+    asked = spec.method.hyperparameters
     bound = asked.max_completion_tokens
     bound = auto_completion_bound(asked.reasoning_effort) if bound == "auto" else bound
     temperature = 1.0 if asked.temperature == "auto" else asked.temperature

@@ -19,6 +19,7 @@ from fettle_workers.contract.catalogue import load_catalogue
 from fettle_workers.engine.model import use_threads
 from fettle_workers.serving.app import create_app
 from fettle_workers.serving.models import Models
+from fettle_workers.serving.plans import Plans
 from fettle_workers.serving.scheduler import Scheduler
 from fettle_workers.store import open_store
 
@@ -41,10 +42,11 @@ def main() -> None:
     )
     transformers.utils.logging.disable_progress_bar()
     use_threads(options.threads)
-    models = Models(load_catalogue(options.models_file), open_store(options.store_url), options.cache_dir)
+    store = open_store(options.store_url)
+    models = Models(load_catalogue(options.models_file), store, options.cache_dir)
     listener = socket.create_server((options.host, options.port))
     config = uvicorn.Config(
-        create_app(models, Scheduler()),
+        create_app(models, Scheduler(), Plans(store)),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=_GRACE_S,

@@ -1,4 +1,4 @@
-"""The HTTP side: three routes, the stream, and what happens when a client goes away."""
+"""The HTTP side: four routes, the stream, and what happens when a client goes away."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from fettle_workers.contract.spec import TrainSpec
 from fettle_workers.serving.choice import Delta
 from fettle_workers.serving.errors import BadRequest, ServingError, bad_request
 from fettle_workers.serving.models import Models
+from fettle_workers.serving.plans import Plans
 from fettle_workers.serving.prepare import Prepared, prepare
 from fettle_workers.serving.scheduler import Job, Scheduler
 from fettle_workers.serving.schema import ChatRequest
 from fettle_workers.serving.wire import Envelope, add, frame
 
 MAX_BODY_BYTES = 16 * 2**20
+M = TypeVar("M", bound=BaseModel)
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +62,7 @@ class Answering:
             self._scheduler.cancel(self._job)
 
 
-def create_app(models: Models, scheduler: Scheduler) -> Starlette:
+def create_app(models: Models, scheduler: Scheduler, plans: Plans) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         scheduler.start()
@@ -67,7 +70,7 @@ def create_app(models: Models, scheduler: Scheduler) -> Starlette:
         scheduler.stop()
 
     async def chat_completions(request: Request) -> Response:
-        chat = _parse(await _body(request))
+        chat = _parse(ChatRequest, await _body(request))
         model = models.loaded(chat.model)
         if model is None:
             model = await asyncio.to_thread(models.get, chat.model)
@@ -80,6 +83,13 @@ def create_app(models: Models, scheduler: Scheduler) -> Starlette:
             return StreamingResponse(frames, media_type="text/event-stream", headers={"cache-control": "no-cache"})
         return await _whole(request, prepared, answering, envelope)
 
+    async def foresee_plan(request: Request) -> Response:
+        spec = _parse(TrainSpec, await _body(request))
+        name = f"ft-{spec.init_adapter.digest}" if spec.init_adapter else spec.base_model
+        model = await asyncio.to_thread(models.get, name)
+        plan = await asyncio.to_thread(plans.foresee, spec, model.policy)
+        return JSONResponse(plan.model_dump(mode="json"))
+
     async def list_models(request: Request) -> Response:
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "fettle"} for name in models.base_names]
         return JSONResponse({"object": "list", "data": data})
@@ -91,6 +101,7 @@ def create_app(models: Models, scheduler: Scheduler) -> Starlette:
         routes=[
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
             Route("/v1/models", list_models),
+            Route("/fettle/plan", foresee_plan, methods=["POST"]),
             Route("/healthz", health),
         ],
         lifespan=lifespan,
@@ -107,13 +118,13 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _parse(body: bytes) -> ChatRequest:
+def _parse(model: type[M], body: bytes) -> M:
     try:
         data = json.loads(body)
     except ValueError as error:
         raise BadRequest(f"the body is not JSON: {error}", code="invalid_json") from error
     try:
-        return ChatRequest.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         raise bad_request(error) from error
 
