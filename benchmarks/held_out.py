@@ -20,6 +20,7 @@ from fettle_workers.engine.data import Row, read_rows
 from fettle_workers.engine.evaluate import answer
 from fettle_workers.engine.lora import read_tensors
 from fettle_workers.engine.model import Policy, load_policy, use_threads
+from fettle_workers.engine.processes import Processes
 from fettle_workers.engine.sampler import SamplingParams, TorchSampler
 
 SEED = 20_260
@@ -80,6 +81,7 @@ def mean_reward(
         sampler=TorchSampler(policy),
         graders=graders,
         params=params,
+        processes=Processes(),
     )
     rewards = [rollout.reward for group in groups for rollout in group]
     if None in rewards:

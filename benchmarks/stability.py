@@ -38,6 +38,7 @@ from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.evaluate import answer, scores_of
 from fettle_workers.engine.model import Policy, load_policy, use_threads
 from fettle_workers.engine.ports import GraderRunner
+from fettle_workers.engine.processes import Processes
 from fettle_workers.engine.sampler import SamplingParams, TorchSampler
 from fettle_workers.engine.start import start_reinforcement
 from fettle_workers.engine.train import train
@@ -231,6 +232,7 @@ class Sealed:
             sampler=TorchSampler(self._policy),
             graders=self._graders,
             params=self._params,
+            processes=Processes(),
         )
         return [[float(score is not None and score > 0.999) for score in row] for row in scores_of(groups)]
 

@@ -40,6 +40,9 @@ class WorkerSettings(BaseSettings):
         description="networks that endpoint graders may call although they are not public, such as 10.1.0.0/16",
     )
     threads: int = Field(default=1, ge=1, description="torch threads; two collapse beside another busy process")
+    trainer_processes: int | None = Field(
+        default=None, ge=1, description="that train one job together; empty: one a visible GPU, or a single one"
+    )
     vllm_python: Path | None = Field(
         default=None,
         description="`python` of an environment with vLLM, which then samples; empty: Fettle's own sampler",

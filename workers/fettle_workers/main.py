@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from fettle_graders.errors import SandboxFault
+from fettle_workers.adapters.checkpoints import LocalCheckpoints, is_whole
 from fettle_workers.adapters.events import JsonLines
 from fettle_workers.contract.catalogue import BaseModelEntry, embedding_model, load_catalogue, load_reward_models
 from fettle_workers.contract.events import Failed, Finished, Message, Preflighted, Stopped
@@ -34,6 +35,7 @@ from fettle_workers.contract.spec import DataRef, ReinforcementMethod, TrainSpec
 if TYPE_CHECKING:  # torch takes seconds
     from fettle_workers.engine.model import Policy
     from fettle_workers.engine.ports import Sampler
+    from fettle_workers.engine.processes import Processes
 
 Wish = Literal["pause", "cancel", "preempt", "finish"]
 End = Finished | Preflighted | Stopped
@@ -73,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threading.Thread(target=wishes.follow, args=(sys.stdin,), name="commands", daemon=True).start()
         else:
             _bring_inputs(job)
+            job = _from_newest(job)
         events.emit(_run(job, options, events, wishes))
     except _Refused as refused:
         events.emit(refused.failed)
@@ -95,8 +98,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--vllm-python", type=Path, help="`python` of an environment with vLLM, which then samples")
     parser.add_argument("--vllm-memory-share", type=float, default=0.4, help="of the GPU's memory, for vLLM")
     parser.add_argument("--vllm-cache", type=Path, help="folder for what vLLM compiles; default: in the work folder")
+    parser.add_argument("--processes", type=int, help="that train together; default: one a GPU, or a single one")
+    parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)  # the other processes get these two
+    parser.add_argument("--meeting", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help="torch threads (1: two collapse beside a busy process)")
-    return parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return parser.parse_args(given, argparse.Namespace(given=given))
 
 
 def _claim_standard_output() -> IO[str]:
@@ -139,6 +146,12 @@ def _bring(data: DataRef, target: Path, param: str) -> None:
     shutil.copyfile(source, target)
 
 
+def _from_newest(job: RunnerInput) -> RunnerInput:
+    """Without a supervisor nobody says where to go on: at the newest checkpoint in the work folder."""
+    newest = None if job.resume_from else LocalCheckpoints(Path(job.work_dir)).newest()
+    return job.model_copy(update={"resume_from": str(newest.relative_to(job.work_dir))}) if newest else job
+
+
 def _run(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishes: Wishes) -> End:
     # Imported here: torch takes seconds, and a job that is not valid should not wait for it.
     import torch
@@ -147,9 +160,16 @@ def _run(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishe
     from fettle_workers.engine.errors import CheckpointError, JobFailed
     from fettle_workers.engine.lora import AdapterError
     from fettle_workers.engine.model import ModelError
+    from fettle_workers.launch import LaunchError, Place, num_processes, together
+
+    def tell_lost(what: str) -> None:
+        events.emit(Message(level="error", code="process_lost", message=what))
+        print(what, file=sys.stderr, flush=True)
 
     try:
-        return _train(job, options, events, wishes)
+        place = Place(options.rank, num_processes(options.processes), options.meeting)
+        with together(place, job, options.given, tell_lost) as processes:
+            return _train(job, options, events, wishes, processes)
     except JobFailed as error:
         failed = Failed(code=error.code, message=error.message, param=error.param)
     except SandboxFault as error:
@@ -158,7 +178,7 @@ def _run(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishe
         failed = Failed(code="invalid_grader", message=str(error), param="method.reinforcement.grader")
     except (ModelError, AdapterError) as error:
         failed = Failed(code="model_not_available", message=str(error), param="model")
-    except CheckpointError as error:
+    except (CheckpointError, LaunchError) as error:
         failed = Failed(code="internal_error", message=str(error))
     except (torch.OutOfMemoryError, MemoryError) as error:
         failed = _out_of_memory(error)
@@ -174,12 +194,13 @@ def _out_of_memory(error: BaseException) -> Failed:
     return Failed(code="out_of_memory", message=f"The machine's memory is too small for this job. {advice} ({error})")
 
 
-def _train(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishes: Wishes) -> End:
+def _train(
+    job: RunnerInput, options: argparse.Namespace, events: JsonLines, wishes: Wishes, processes: Processes
+) -> End:
     """Wire the engine to its implementations and run the job."""
     import torch
 
     from fettle_graders.services import Services
-    from fettle_workers.adapters.checkpoints import LocalCheckpoints, is_whole
     from fettle_workers.adapters.embedder import TorchEmbedder
     from fettle_workers.adapters.graders import InProcessGraderRunner
     from fettle_workers.adapters.judge import ControlPlaneJudge
@@ -205,8 +226,6 @@ def _train(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wis
     resume_from = work_dir / job.resume_from if job.resume_from else None
     if resume_from and not is_whole(resume_from):
         raise CheckpointError(f"{resume_from} is not a whole checkpoint: a file is missing or differs from its digest")
-    if not options.supervised:
-        resume_from = resume_from or checkpoints.newest()
     raw = load_rows(spec, work_dir / "inputs")
     entry = _base_model(spec.base_model, options.models_file)
     adapter = spec.init_adapter
@@ -228,6 +247,7 @@ def _train(job: RunnerInput, options: argparse.Namespace, events: JsonLines, wis
         "events": events,
         "control": wishes,
         "resume_from": resume_from,
+        "processes": processes,
     }
     if not isinstance(spec.method, ReinforcementMethod):
         job_, demonstrations = start_supervised(spec, raw, **common)
@@ -284,7 +304,7 @@ def _sampler(
         model=str(source),
         revision=entry.revision,
         cache=options.vllm_cache or work_dir / "cache",
-        log=work_dir / "vllm.log",
+        log=work_dir / f"vllm{options.rank or ''}.log",
         memory_share=options.vllm_memory_share,
         threads=options.threads,
     )

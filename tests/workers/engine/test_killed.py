@@ -69,17 +69,17 @@ def amid_sampling(call):
 
 # phase -> how to die in it, and the committed step that the run is resumed from
 PHASES = {
-    "the first evaluation": (before(evaluate, "exact_kl", 1), 0),
+    "the first evaluation": (before(evaluate, "mean_kl", 1), 0),
     "sampling": (amid_sampling(7), 3),
     "grading": (None, 3),  # the grader's class comes from a fixture
     "backward": (after(torch.Tensor, "backward", 9), 3),
     "optimizer": (after(torch.Tensor, "addcdiv_", 180), 3),
-    "evaluation": (before(evaluate, "exact_kl", 2), 0),
+    "evaluation": (before(evaluate, "mean_kl", 2), 0),
     "checkpoint write": (after(checkpoint, "save_file", 2), 0),
     "before the manifest": (before(checkpoint, "write_rollouts", 2), 0),
     "before the move": (before(Path, "rename", 2), 0),
     "after the move": (after(Path, "rename", 2), 3),
-    "the last evaluation": (before(evaluate, "exact_kl", 3), 3),
+    "the last evaluation": (before(evaluate, "mean_kl", 3), 3),
     "the last move": (before(Path, "rename", 3), 3),
     "the final measurement": (before(finish, "_answers", 3), 6),
 }

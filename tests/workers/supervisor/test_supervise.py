@@ -269,6 +269,13 @@ def test_the_trainer_is_told_where_vllm_is(tmp_path):
     assert "--vllm-python" not in trainer_command(WorkerSettings(data_dir=tmp_path))
 
 
+def test_the_trainer_is_told_how_many_processes_train(tmp_path, monkeypatch):
+    monkeypatch.setenv("FETTLE_TRAINER_PROCESSES", "2")
+    assert " --processes 2 " in " ".join([*trainer_command(WorkerSettings(data_dir=tmp_path)), ""])
+    monkeypatch.delenv("FETTLE_TRAINER_PROCESSES")
+    assert "--processes" not in trainer_command(WorkerSettings(data_dir=tmp_path))
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["nothing there", "not executable"])
 def test_a_worker_whose_vllm_python_is_no_program_does_not_start_and_says_so(tmp_path, there):
     path = tmp_path / "python"

@@ -41,6 +41,16 @@ def spec_digest(spec: TrainSpec) -> str:
     return hashlib.sha256(spec.model_dump_json().encode("utf-8")).hexdigest()
 
 
+def state_digest(learner: Learner, progress: Progress) -> str:
+    """SHA-256 (hex) of everything that decides how a run goes on; equal in all processes of a job."""
+    tensors = learner.policy.adapter_tensors() | learner.tensors()
+    total = hashlib.sha256(_PROGRESS.dump_json(progress))
+    for name, tensor in sorted(tensors.items()):
+        total.update(name.encode("utf-8"))
+        total.update(tensor.numpy())
+    return total.hexdigest()
+
+
 def writer(
     *, spec: TrainSpec, plan: Any, learner: Learner, progress: Progress, rollouts: Sequence[Rollout], candidate: bool
 ) -> Callable[[Path], CheckpointManifest]:
@@ -50,13 +60,13 @@ def writer(
         plan: `Plan` or `SupervisedPlan`.
         candidate: the step was just evaluated; its entry in the table learns the digest of its adapter here.
     """
+    progress.num_updates = learner.num_updates
 
     def write(folder: Path) -> CheckpointManifest:
         policy = learner.policy
         digest = policy.save_adapter(folder / "adapter")
         if candidate:
             progress.entry(progress.step).adapter_digest = digest
-        progress.num_updates = learner.num_updates
         tensors = {f"adapter.{name}": tensor for name, tensor in policy.adapter_tensors().items()}
         save_file(tensors | learner.tensors(), folder / "state.safetensors")
         state = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 
 class EngineError(Exception):
     """Root of the training side's exceptions."""
@@ -18,6 +21,9 @@ class JobFailed(EngineError):
         self.code = code
         self.message = message
         self.param = param
+
+    def __reduce__(self) -> tuple[Callable[..., JobFailed], tuple[str, str]]:
+        return partial(type(self), param=self.param), (self.code, self.message)
 
 
 class CheckpointError(EngineError):

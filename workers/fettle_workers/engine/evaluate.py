@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from fettle_workers.contract.events import Evaluation
 from fettle_workers.engine.data import Row
 from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.job import mean
-from fettle_workers.engine.logprob import exact_kl
+from fettle_workers.engine.logprob import mean_kl
 from fettle_workers.engine.model import Policy
 from fettle_workers.engine.ports import GraderRunner, Sampler
+from fettle_workers.engine.processes import Processes
 from fettle_workers.engine.progress import Entry
-from fettle_workers.engine.rollout import Group, Purpose, Rollout, collect, grader_metrics
+from fettle_workers.engine.rollout import Group, Purpose, Rollout, collect, collect_shares, grader_metrics
 from fettle_workers.engine.sampler import SamplingParams
 from fettle_workers.engine.seeds import stable_seed
 from fettle_workers.engine.select import Items, mean_and_error
@@ -46,6 +48,7 @@ def answer(
     sampler: Sampler,
     graders: GraderRunner,
     params: SamplingParams,
+    processes: Processes,
 ) -> list[list[Rollout]]:
     """Answer every row once for each number in `samples`; one group per row, in their order.
 
@@ -57,8 +60,8 @@ def answer(
         Group(row, tuple(stable_seed(seed, series, row.source, row.index, k) for k in samples), samples.start)
         for row in rows
     ]
-    return collect(
-        groups,
+    mine = partial(
+        collect,
         sampler=sampler,
         graders=graders,
         chat=policy.chat,
@@ -67,7 +70,8 @@ def answer(
         step=step,
         policy_step=step,
         epoch=epoch,
-    ).groups
+    )
+    return collect_shares(processes, groups, mine).groups
 
 
 def evaluate_policy(
@@ -81,6 +85,7 @@ def evaluate_policy(
     sampler: Sampler,
     graders: GraderRunner,
     params: SamplingParams,
+    processes: Processes,
     grader_spec: Any,
     in_sample: bool,
     known: list[list[Rollout]] | None = None,
@@ -106,6 +111,7 @@ def evaluate_policy(
         sampler=sampler,
         graders=graders,
         params=params,
+        processes=processes,
     )
     rollouts = [rollout for group in groups for rollout in group]
     if all(rollout.reward is None for rollout in rollouts):
@@ -115,12 +121,11 @@ def evaluate_policy(
             f"all {len(rollouts)} grades of the evaluation at step {step} failed: {message}",
             param="method.reinforcement.grader",
         )
-    total, num_tokens = exact_kl(policy, [rollout.sequence for rollout in rollouts])
     entry = Entry(
         step=step,
         adapter_digest="",
         scores=scores_of(groups),
-        kl_nats=total / max(1, num_tokens),
+        kl_nats=mean_kl(policy, [rollout.sequence for rollout in rollouts], processes),
         truncated_share=sum(rollout.is_truncated for rollout in rollouts) / len(rollouts),
         tokens_mean=sum(len(rollout.completion.ids) for rollout in rollouts) / len(rollouts),
     )

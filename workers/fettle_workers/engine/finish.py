@@ -121,6 +121,7 @@ def _answers(job: Job[Plan], source: Rollouts, entry: Entry, purpose: str, sampl
         sampler=source.sampler,
         graders=source.graders,
         params=source.params,
+        processes=job.processes,
     )
     rollouts = [rollout for group in groups for rollout in group]
     log_grades(job, rollouts)

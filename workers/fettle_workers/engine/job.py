@@ -10,13 +10,14 @@ from typing import Generic, Literal, TypeVar
 
 from fettle_workers.contract.events import CheckpointCommitted, Message, RolloutsStored, Stopped
 from fettle_workers.contract.spec import TrainSpec
-from fettle_workers.engine.checkpoint import ROLLOUTS, writer
+from fettle_workers.engine.checkpoint import ROLLOUTS, state_digest, writer
 from fettle_workers.engine.errors import CheckpointError
 from fettle_workers.engine.health import Finding
 from fettle_workers.engine.learner import Learner
 from fettle_workers.engine.model import Policy
 from fettle_workers.engine.plan import Plan, SupervisedPlan
 from fettle_workers.engine.ports import CheckpointStore, Control, EventSink
+from fettle_workers.engine.processes import Processes
 from fettle_workers.engine.progress import Entry, Progress
 from fettle_workers.engine.rollout import Rollout
 from fettle_workers.engine.rollout_table import write_rollouts
@@ -49,6 +50,10 @@ class Job(Generic[PlanT]):
     @property
     def policy(self) -> Policy:
         return self.learner.policy
+
+    @property
+    def processes(self) -> Processes:
+        return self.learner.processes
 
     def say(self, message: str, *, level: Literal["info", "warn", "error"] = "info") -> None:
         self.events.emit(Message(level=level, message=message))
@@ -88,17 +93,18 @@ class Job(Generic[PlanT]):
 
     def commit(self, *, candidate: bool) -> None:
         """Make this step a checkpoint."""
-        directory, manifest = self.checkpoints.commit(
-            self.progress.step,
-            writer(
-                spec=self.spec,
-                plan=self.plan,
-                learner=self.learner,
-                progress=self.progress,
-                rollouts=self.pending,
-                candidate=candidate,
-            ),
+        self.processes.check_same(lambda: state_digest(self.learner, self.progress))
+        write = writer(
+            spec=self.spec,
+            plan=self.plan,
+            learner=self.learner,
+            progress=self.progress,
+            rollouts=self.pending,
+            candidate=candidate,
         )
+        directory, manifest = self.processes.decide(lambda: self.checkpoints.commit(self.progress.step, write))
+        if candidate:
+            self.progress.entry(self.progress.step).adapter_digest = manifest.adapter_digest
         self.pending.clear()
         self.events.emit(
             CheckpointCommitted(step=self.progress.step, directory=directory, manifest=manifest, candidate=candidate)
@@ -107,7 +113,9 @@ class Job(Generic[PlanT]):
     def store_final_rollouts(self) -> None:
         """Store what was sampled after the last commit, to choose a candidate and to measure it."""
         steps = [rollout.step for rollout in self.pending]
-        directory, entry = self.checkpoints.store_final(ROLLOUTS, lambda path: write_rollouts(path, self.pending))
+        directory, entry = self.processes.decide(
+            lambda: self.checkpoints.store_final(ROLLOUTS, lambda path: write_rollouts(path, self.pending))
+        )
         self.events.emit(
             RolloutsStored(
                 directory=directory,
@@ -122,7 +130,7 @@ class Job(Generic[PlanT]):
 
     def stopped(self) -> Stopped | None:
         """Honour a command at a step boundary: commit, unless the job is cancelled."""
-        command = self.control.poll()
+        command = self.processes.decide(self.control.poll)
         self.is_finishing = command == "finish"
         if command is None or self.is_finishing:
             return None

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, distributed
-from torch.distributed import ProcessGroup
+from torch import Tensor
 
 from fettle_workers.engine.logprob import Microbatch, TokenScores, TokenSequence, microbatches, score_tokens
 from fettle_workers.engine.loss import Loss
 from fettle_workers.engine.model import Policy
+from fettle_workers.engine.processes import Processes
 
 BETAS = (0.9, 0.95)
 EPS = 1e-8
@@ -32,15 +31,24 @@ class Gradients:
     sums: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """What one process found in its share of the sequences."""
+
+    total: float
+    num_tokens: int
+    sums: dict[str, float]
+
+
 class Learner:
     """The adapter's optimizer. Its whole state is two moments per tensor and a count.
 
-    With a process group, each of its processes calls `accumulate` with its own share of a step's sequences, and all end
-    with the gradient over the whole step: equal weights stay equal. The base is replicated.
+    With several processes, each computes its share of a step's sequences, and all end with the gradient over the whole
+    step: equal weights stay equal.
     """
 
-    def __init__(self, policy: Policy, *, group: ProcessGroup | None = None) -> None:
-        self.policy, self._group = policy, group
+    def __init__(self, policy: Policy, processes: Processes | None = None) -> None:
+        self.policy, self.processes = policy, processes or Processes()
         self._parameters = policy.parameters()
         self.num_updates = 0
         self._first = {name: torch.zeros_like(parameter) for name, parameter in self._parameters.items()}
@@ -56,38 +64,37 @@ class Learner:
         Args:
             entropy_grad: the loss uses the gradient of the tokens' entropy.
         """
+        parts = self.processes.gather(
+            lambda: self._accumulate_share(sequences, loss, temperature=temperature, entropy_grad=entropy_grad)
+        )
+        if self.processes.size > 1:
+            for parameter in self._parameters.values():
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            self.processes.add([p.grad for p in self._parameters.values() if p.grad is not None])
+        total, num_tokens = sum(part.total for part in parts), sum(part.num_tokens for part in parts)
+        names = dict.fromkeys(name for part in parts for name in part.sums)
+        sums = {name: sum(part.sums.get(name, 0.0) for part in parts) for name in names}
+        norm = self.processes.agree(lambda: self._scale_gradients(num_tokens))
+        return Gradients(total / max(1, num_tokens), num_tokens, norm, sums)
+
+    def _accumulate_share(
+        self, sequences: Sequence[TokenSequence], loss: LossFunction, *, temperature: float, entropy_grad: bool
+    ) -> _Sums:
+        """The gradient of the summed loss of this process's share."""
         for parameter in self._parameters.values():
             parameter.grad = None
+        share = self.processes.share([len(sequence.ids) for sequence in sequences])
         total, num_tokens, sums = 0.0, 0, dict[str, float]()
-        for batch in microbatches(self.policy, sequences):
+        for part in microbatches(self.policy, sequences[share]):
+            batch = replace(part, members=tuple(share.start + member for member in part.members))
             scores = score_tokens(self.policy, batch, temperature=temperature, entropy_grad=entropy_grad)
-            part = loss(batch, scores)
-            part.total.backward()
-            total += float(part.total.detach())
-            num_tokens += int(part.num_tokens)
-            for name, value in (*part.sums.items(), ("entropy", scores.entropy_N.detach().sum())):
+            found = loss(batch, scores)
+            found.total.backward()
+            total += float(found.total.detach())
+            num_tokens += int(found.num_tokens)
+            for name, value in (*found.sums.items(), ("entropy", scores.entropy_N.detach().sum())):
                 sums[name] = sums.get(name, 0.0) + float(value)
-        if self._group is not None:
-            total, num_tokens, sums = self._over_processes(self._group, total, num_tokens, sums)
-        return Gradients(total / max(1, num_tokens), num_tokens, self._scale_gradients(num_tokens), sums)
-
-    def _over_processes(
-        self, group: ProcessGroup, total: float, num_tokens: int, sums: dict[str, float]
-    ) -> tuple[float, int, dict[str, float]]:
-        """Add up what the processes found: the gradients in one message, the numbers in another."""
-        parameters = list(self._parameters.values())
-        flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
-        distributed.all_reduce(flat, group=group)
-        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            parameter.grad = gradient.view_as(parameter)
-        found: list[Any] = [None] * group.size()
-        distributed.all_gather_object(found, (total, num_tokens, sums), group=group)
-        names = dict.fromkeys(name for _, _, part in found for name in part)
-        return (
-            sum(one for one, _, _ in found),
-            sum(count for _, count, _ in found),
-            {name: sum(part.get(name, 0.0) for _, _, part in found) for name in names},
-        )
+        return _Sums(total, num_tokens, sums)
 
     def _scale_gradients(self, num_tokens: int) -> float:
         squares = 0.0

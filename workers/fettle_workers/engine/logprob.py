@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from fettle_workers.engine.model import Policy
+from fettle_workers.engine.processes import Processes
 from fettle_workers.engine.sequences import Microbatch, TokenSequence
 
 # Logits held at once; above this the head runs in chunks that are computed again in the backward pass.
@@ -69,6 +70,13 @@ def exact_kl(policy: Policy, sequences: Sequence[TokenSequence]) -> tuple[float,
                 total += float((logprobs_NV.exp() * (logprobs_NV - base_NV).clamp(-1e4, 1e4)).sum())
             num_tokens += len(batch.targets_N)
     return max(0.0, total), num_tokens
+
+
+def mean_kl(policy: Policy, sequences: Sequence[TokenSequence], processes: Processes) -> float:
+    """The same in nats per loss token, with each process measuring its share of the sequences; 0 without any."""
+    share = processes.share([len(sequence.ids) for sequence in sequences])
+    parts = processes.gather(lambda: exact_kl(policy, sequences[share]))
+    return sum(total for total, _ in parts) / max(1, sum(num_tokens for _, num_tokens in parts))
 
 
 def kl_between(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:

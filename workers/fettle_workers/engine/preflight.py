@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from fettle_workers.engine.evaluate import Evaluated, evaluate_policy
 from fettle_workers.engine.job import Job
 from fettle_workers.engine.plan import Plan
 from fettle_workers.engine.preflight_report import Measured, make_report
-from fettle_workers.engine.rollout import Group, Rollout, collect
+from fettle_workers.engine.rollout import Group, Rollout, collect, collect_shares
 from fettle_workers.engine.sample_step import Rollouts, probe_sample
 from fettle_workers.engine.seeds import stable_seed
 from fettle_workers.engine.update import update_policy
@@ -49,7 +50,7 @@ def preflight(job: Job[Plan], source: Rollouts, settings: PreflightSettings) -> 
     size = max(1, job.plan.completions_per_step // settings.samples_per_row)
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     for number, chunk in enumerate(chunks, start=1):
-        wish = job.control.poll()
+        wish = job.processes.decide(job.control.poll)
         if wish is not None:
             return Stopped(reason="cancelled" if wish == "cancel" else "preempted", step=0)
         _answer(job, source, chunk, settings.samples_per_row, answers)
@@ -101,6 +102,7 @@ def _held_out(job: Job[Plan], source: Rollouts) -> Evaluated | None:
             sampler=source.sampler,
             graders=source.graders,
             params=source.params,
+            processes=job.processes,
             grader_spec=job.spec.method.grader,
             in_sample=job.plan.in_sample,
         )
@@ -114,11 +116,12 @@ def _held_out(job: Job[Plan], source: Rollouts) -> Evaluated | None:
 
 def _answer(job: Job[Plan], source: Rollouts, rows: Sequence[Row], num_samples: int, answers: _Answers) -> None:
     seed = job.spec.seed
-    collected = collect(
-        [
-            Group(row, tuple(stable_seed(seed, "preflight", row.source, row.index, k) for k in range(num_samples)))
-            for row in rows
-        ],
+    groups = [
+        Group(row, tuple(stable_seed(seed, "preflight", row.source, row.index, k) for k in range(num_samples)))
+        for row in rows
+    ]
+    mine = partial(
+        collect,
         sampler=source.sampler,
         graders=source.graders,
         chat=job.policy.chat,
@@ -128,6 +131,7 @@ def _answer(job: Job[Plan], source: Rollouts, rows: Sequence[Row], num_samples: 
         policy_step=0,
         epoch=0.0,
     )
+    collected = collect_shares(job.processes, groups, mine)
     answers.groups += collected.groups
     answers.sampling_s += collected.sampling_s
     answers.grading_s += collected.grading_s

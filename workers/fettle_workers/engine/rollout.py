@@ -14,6 +14,7 @@ from fettle_workers.engine.chat import ChatFormat, Parsed
 from fettle_workers.engine.data import Row
 from fettle_workers.engine.logprob import TokenSequence
 from fettle_workers.engine.ports import GraderRunner, Sampler
+from fettle_workers.engine.processes import Processes
 from fettle_workers.engine.sampler import Completion, Request, SamplingParams
 
 Purpose = Literal["train", "eval", "final", "report", "preflight"]
@@ -147,6 +148,19 @@ def _sample(completion: Completion, parsed: Parsed) -> Sample:
         output_reasoning=parsed.reasoning,
         output_tools=tools or None,
         choices=[{"index": 0, "finish_reason": reason, "message": message}],
+    )
+
+
+def collect_shares(
+    processes: Processes, groups: Sequence[Group], collect: Callable[[Sequence[Group]], Collected]
+) -> Collected:
+    """Have each process collect its share of the groups; every one gets the rollouts of all."""
+    share = processes.share([len(group.seeds) for group in groups])
+    parts = processes.gather(lambda: collect(groups[share]))
+    return Collected(
+        [rollouts for part in parts for rollouts in part.groups],
+        sampling_s=max(part.sampling_s for part in parts),
+        grading_s=max(part.grading_s for part in parts),
     )
 
 

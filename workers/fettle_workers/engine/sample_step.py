@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from fettle_workers.engine.data import Data
 from fettle_workers.engine.job import Job
 from fettle_workers.engine.plan import Plan
 from fettle_workers.engine.ports import GraderRunner, Sampler
-from fettle_workers.engine.rollout import Collected, Group, Rollout, collect
+from fettle_workers.engine.rollout import Collected, Group, Rollout, collect, collect_shares
 from fettle_workers.engine.sampler import SamplingParams
 from fettle_workers.engine.seeds import stable_seed
 
@@ -47,18 +48,20 @@ def sample_step(job: Job[Plan], source: Rollouts, step: int) -> Collected:
     rows = [row for row in drawn for _ in range(plan.prompt_copies)]
     wanted, informative, num_samples = len(rows), list[int](), dict[int, int]()
     found: list[Collected] = []
+    mine = partial(
+        collect,
+        sampler=source.sampler,
+        graders=source.graders,
+        chat=job.policy.chat,
+        params=source.params,
+        purpose="train",
+        step=step,
+        policy_step=step - 1,
+        epoch=progress.memory.position / plan.num_rows,
+    )
     for round_ in range(MAX_OVERDRAW):
-        part = collect(
-            [_group(job, source, row, step, num_samples) for row in rows],
-            sampler=source.sampler,
-            graders=source.graders,
-            chat=job.policy.chat,
-            params=source.params,
-            purpose="train",
-            step=step,
-            policy_step=step - 1,
-            epoch=progress.memory.position / plan.num_rows,
-        )
+        groups = [_group(job, source, row, step, num_samples) for row in rows]
+        part = collect_shares(job.processes, groups, mine)
         found.append(part)
         log_grades(job, part.rollouts)
         rewards_GK = reward_table(part.groups)

@@ -26,6 +26,7 @@ from fettle_workers.engine.plan import (
     resolve_plan,
 )
 from fettle_workers.engine.ports import CheckpointStore, Control, EventSink, GraderRunner, Sampler
+from fettle_workers.engine.processes import Processes
 from fettle_workers.engine.progress import Progress
 from fettle_workers.engine.rollout import Rollout
 from fettle_workers.engine.sample_step import Rollouts
@@ -48,11 +49,13 @@ def start_reinforcement(
     control: Control,
     resume_from: Path | None,
     step0: Path | None = None,
+    processes: Processes | None = None,
 ) -> tuple[Job[Plan], Rollouts]:
     """Everything `train` needs, at step 0 or at the step of a checkpoint folder. Says so with `Started`.
 
     Args:
         step0: the rollouts of the preflight that `spec.step0` names.
+        processes: those that train this job together, with equal arguments; None: this one alone.
 
     Raises:
         JobFailed: a row or a setting that cannot work.
@@ -67,12 +70,13 @@ def start_reinforcement(
         response_format=method.response_format,
         reasoning_effort=method.hyperparameters.reasoning_effort,
     )
-    job = resumed(spec, Plan, resume_from, policy, checkpoints, events, control) if resume_from else None
+    learner = Learner(policy, processes)
+    job = resumed(spec, Plan, resume_from, learner, checkpoints, events, control) if resume_from else None
     lengths: list[int] = []
     if job is None:
-        lengths = base_lengths(spec, data, policy=policy, sampler=sampler)
+        lengths = learner.processes.decide(lambda: base_lengths(spec, data, policy=policy, sampler=sampler))
         plan = resolve_plan(method.hyperparameters, **vars(plan_facts(data, policy, lengths)))
-        job = fresh(spec, plan, policy, checkpoints, events, control)
+        job = fresh(spec, plan, learner, checkpoints, events, control)
     plan = job.plan
     params = SamplingParams(max_new_tokens=plan.max_completion_tokens, temperature=plan.temperature)
     announce(job, raw)
@@ -97,30 +101,29 @@ def _known_step0(job: Job[Plan], data: Data, path: Path | None) -> list[list[Rol
 def fresh(
     spec: TrainSpec,
     plan: PlanT,
-    policy: Policy,
+    learner: Learner,
     checkpoints: CheckpointStore,
     events: EventSink,
     control: Control,
 ) -> Job[PlanT]:
     """A job at step 0."""
     progress = Progress(memory=ItemMemory.of(plan.num_rows))
-    return Job(spec, plan, Learner(policy), progress, checkpoints, events, control)
+    return Job(spec, plan, learner, progress, checkpoints, events, control)
 
 
 def resumed(
     spec: TrainSpec,
     plan_type: type[PlanT],
     folder: Path,
-    policy: Policy,
+    learner: Learner,
     checkpoints: CheckpointStore,
     events: EventSink,
     control: Control,
 ) -> Job[PlanT]:
     """A job as the checkpoint in `folder` left it; later checkpoints in the work folder are forgotten."""
     plan, progress, state = read_state(folder, spec=spec, plan_type=plan_type)
-    learner = Learner(policy)
     restore(folder, learner=learner, progress=progress, state=state)
-    checkpoints.discard_after(progress.step)
+    learner.processes.decide(lambda: checkpoints.discard_after(progress.step))
     return Job(spec, plan, learner, progress, checkpoints, events, control, first_step=progress.step)
 
 

@@ -26,12 +26,13 @@ from fettle_workers.engine.curriculum import epoch_order
 from fettle_workers.engine.data import RawData
 from fettle_workers.engine.finish import NUM_FINALISTS, Answered, Measured, deliver, kept_finalists, method_of
 from fettle_workers.engine.job import Job
-from fettle_workers.engine.learner import Gradients, decayed, warmed_up
-from fettle_workers.engine.logprob import Microbatch, TokenScores, exact_kl, microbatches, score_tokens
+from fettle_workers.engine.learner import Gradients, Learner, decayed, warmed_up
+from fettle_workers.engine.logprob import Microbatch, TokenScores, mean_kl, microbatches, score_tokens
 from fettle_workers.engine.loss import Loss, next_token_loss
 from fettle_workers.engine.model import Policy
 from fettle_workers.engine.plan import SupervisedPlan, resolve_supervised_plan
 from fettle_workers.engine.ports import CheckpointStore, Control, EventSink, Sampler
+from fettle_workers.engine.processes import Processes
 from fettle_workers.engine.progress import Entry
 from fettle_workers.engine.sampler import Request, SamplingParams
 from fettle_workers.engine.seeds import stable_seed
@@ -62,6 +63,7 @@ def start_supervised(
     events: EventSink,
     control: Control,
     resume_from: Path | None,
+    processes: Processes | None = None,
 ) -> tuple[Job[SupervisedPlan], Demonstrations]:
     """The job at step 0 or at the step of a checkpoint folder. Says so with `Started`.
 
@@ -71,8 +73,9 @@ def start_supervised(
     """
     assert isinstance(spec.method, SupervisedMethod)
     data = render_demonstrations(raw, policy.chat, context_size=policy.context_size)
+    learner = Learner(policy, processes)
     if resume_from:
-        job = resumed(spec, SupervisedPlan, resume_from, policy, checkpoints, events, control)
+        job = resumed(spec, SupervisedPlan, resume_from, learner, checkpoints, events, control)
     else:
         plan = resolve_supervised_plan(
             spec.method.hyperparameters,
@@ -82,7 +85,7 @@ def start_supervised(
             in_sample=data.in_sample,
             hidden_size=policy.hidden_size,
         )
-        job = fresh(spec, plan, policy, checkpoints, events, control)
+        job = fresh(spec, plan, learner, checkpoints, events, control)
     announce(job, raw)
     return job, data
 
@@ -141,8 +144,19 @@ def _train_step(job: Job[SupervisedPlan], data: Demonstrations) -> tuple[Gradien
     return gradients, lr
 
 
-def held_out_loss(policy: Policy, rows: Sequence[Demonstration]) -> HeldOut:
-    """Negative logprobs of what the assistant said, without gradient."""
+def held_out_loss(policy: Policy, rows: Sequence[Demonstration], processes: Processes) -> HeldOut:
+    """Negative logprobs of what the assistant said, without gradient; each process computes its share of the rows."""
+    share = processes.share([1] * len(rows))
+    parts = processes.gather(lambda: _held_out_loss(policy, rows[share]))
+    return HeldOut(
+        [loss for part in parts for loss in part.losses],
+        sum(part.total_loss for part in parts),
+        sum(part.num_correct for part in parts),
+        sum(part.num_tokens for part in parts),
+    )
+
+
+def _held_out_loss(policy: Policy, rows: Sequence[Demonstration]) -> HeldOut:
     owners = [index for index, row in enumerate(rows) for _ in row.sequences]
     sequences = [sequence for row in rows for sequence in row.sequences]
     sums, counts, num_correct = np.zeros(len(rows)), np.zeros(len(rows)), 0
@@ -158,13 +172,13 @@ def held_out_loss(policy: Policy, rows: Sequence[Demonstration]) -> HeldOut:
 
 def _evaluate(job: Job[SupervisedPlan], data: Demonstrations) -> Evaluation:
     """The policy on the rows that checkpoints are selected on. It enters the evaluation table."""
-    found = held_out_loss(job.policy, data.select)
-    total, num_tokens = exact_kl(job.policy, [sequence for row in data.select for sequence in row.sequences])
+    found = held_out_loss(job.policy, data.select, job.processes)
+    sequences = [sequence for row in data.select for sequence in row.sequences]
     entry = Entry(
         step=job.progress.step,
         adapter_digest="",
         scores=[[-loss] for loss in found.losses],
-        kl_nats=total / num_tokens,
+        kl_nats=mean_kl(job.policy, sequences, job.processes),
         illness=None if all(map(math.isfinite, found.losses)) else "its loss is not finite",
     )
     job.progress.table.append(entry)
@@ -220,8 +234,9 @@ def _metrics(job: Job[SupervisedPlan], gradients: Gradients, *, lr: float, step_
 def _finish(job: Job[SupervisedPlan], data: Demonstrations, sampler: Sampler) -> Finished:
     def measure(entry: Entry) -> Measured:
         job.load(entry)
-        losses = held_out_loss(job.policy, data.report).losses
-        return Measured(-np.array(losses), _shown(job, data.report[:_NUM_SHOWN], sampler))
+        losses = held_out_loss(job.policy, data.report, job.processes).losses
+        shown = job.processes.decide(lambda: _shown(job, data.report[:_NUM_SHOWN], sampler))
+        return Measured(-np.array(losses), shown)
 
     selection = deliver(
         job,

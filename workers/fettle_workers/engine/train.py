@@ -73,6 +73,7 @@ def evaluate(job: Job[Plan], source: Rollouts) -> Evaluated:
         sampler=source.sampler,
         graders=source.graders,
         params=source.params,
+        processes=job.processes,
         grader_spec=job.spec.method.grader,
         in_sample=plan.in_sample,
         known=source.step0 if progress.step == 0 else None,

@@ -27,6 +27,7 @@ from fettle_workers.engine.logprob import (
 from fettle_workers.engine.loss import Loss, policy_gradient_loss
 from fettle_workers.engine.model import Policy
 from fettle_workers.engine.plan import Plan
+from fettle_workers.engine.processes import Processes
 from fettle_workers.engine.rollout import Rollout
 
 # A single step that moves the policy further than this, in nats per token, is shortened until it does not. Ordinary
@@ -60,7 +61,7 @@ def update_policy(job: Job[Plan], trained: Sequence[Rollout], probes: Sequence[R
         trained: each carries its advantage.
         probes: completions on which KL is measured exactly, whether they train or not.
     """
-    probe = KlProbe(job.policy, probes)
+    probe = KlProbe(job.policy, probes, job.processes)
     done = list[Gradients]()
     for number, part in enumerate(increments(trained, job.plan.updates_per_rollout)):
         gradients = _gradients(job, part, is_stale=number > 0)
@@ -136,7 +137,9 @@ def _token_advantages(
     coef = kl_coef(job)
     if coef == 0:
         return plain
-    base = reference_logprobs(job.policy, sequences, temperature=job.plan.temperature)
+    base = job.processes.split(
+        sequences, lambda mine: reference_logprobs(job.policy, mine, temperature=job.plan.temperature)
+    )
     k1_N = torch.cat(list(sampled)).double() - torch.cat(base).double()
     pushed_N = kl_push(torch.cat(plain).double().numpy(), k1_N.numpy(), coef)
     return list(torch.from_numpy(pushed_N).float().split([len(values) for values in plain]))
@@ -173,14 +176,14 @@ def _apply(job: Job[Plan], gradients: Gradients, probe: KlProbe, *, lr: float, s
 class KlProbe:
     """Full-distribution KL on a small sample of tokens, before and after an update."""
 
-    def __init__(self, policy: Policy, rollouts: Sequence[Rollout]) -> None:
-        self._policy = policy
+    def __init__(self, policy: Policy, rollouts: Sequence[Rollout], processes: Processes) -> None:
+        self._policy, self._processes = policy, processes
         vocabulary = policy.num_logits
         sequences = _first_tokens(rollouts, max(64, MAX_LOGITS // vocabulary))
         self._batches = list(microbatches(policy, sequences))
         self._before = all_logprobs(policy, self._batches)
         with policy.reference():
-            self.kl_to_base = kl_between(self._before, all_logprobs(policy, self._batches))
+            self.kl_to_base = processes.agree(lambda: kl_between(self._before, all_logprobs(policy, self._batches)))
 
     def shorten(self, weights_before: dict[str, Tensor], *, limit_nats: float) -> bool:
         """Halve the step just taken until KL(before || after) per token is within the limit; in the end, take it back.
@@ -190,7 +193,7 @@ class KlProbe:
         """
         weights_after = self._policy.adapter_tensors()
         for halving in range(_MAX_HALVINGS + 1):
-            if self._moved() <= limit_nats:  # NaN is not
+            if self._processes.agree(self._moved) <= limit_nats:  # NaN is not
                 return halving > 0
             share = 0.5 ** (halving + 1) if halving < _MAX_HALVINGS else 0.0
             self._policy.set_adapter_tensors(

@@ -9,7 +9,7 @@ from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.evaluate import Evaluated
 from fettle_workers.engine.health import Finding, Signs, judge_gap
 from fettle_workers.engine.job import Job
-from fettle_workers.engine.parity import measure_parity
+from fettle_workers.engine.parity import Parity, measure_parity
 from fettle_workers.engine.plan import Plan
 from fettle_workers.engine.progress import Entry, Progress
 from fettle_workers.engine.rollout import Collected, Rollout
@@ -56,11 +56,8 @@ def recover(job: Job[Plan], source: Rollouts) -> None:
     if not progress.sampler_is_suspect:
         return
     progress.sampler_is_suspect = False
-    source.sampler.reload()
-    rows = source.data.train[:PARITY_PROMPTS]
-    requests = [Request(row.prompt_ids, (stable_seed(job.spec.seed, "parity", row.index),)) for row in rows]
-    drawn = sorted(source.sampler.sample(requests, source.params), key=lambda one: one.request_index)
-    parity = measure_parity(job.policy, [row.prompt_ids for row in rows], drawn, temperature=source.params.temperature)
+    parities = job.processes.gather(lambda: _reload(job, source))  # each process has its sampler
+    parity = next((one for one in parities if one.is_fatal), parities[0])
     if parity.is_fatal:
         raise JobFailed(
             "internal_error",
@@ -70,6 +67,15 @@ def recover(job: Job[Plan], source: Rollouts) -> None:
         )
     found = Finding("sampler_reloaded", f"the sampler agrees with the learner again: {parity}", level="info")
     act(job, found)
+
+
+def _reload(job: Job[Plan], source: Rollouts) -> Parity:
+    """Have the sampler read the policy anew, and compare the two on fixed prompts."""
+    source.sampler.reload()
+    rows = source.data.train[:PARITY_PROMPTS]
+    requests = [Request(row.prompt_ids, (stable_seed(job.spec.seed, "parity", row.index),)) for row in rows]
+    drawn = sorted(source.sampler.sample(requests, source.params), key=lambda one: one.request_index)
+    return measure_parity(job.policy, [row.prompt_ids for row in rows], drawn, temperature=source.params.temperature)
 
 
 def act(job: Job[Plan], *findings: Finding | None) -> None:

@@ -19,12 +19,14 @@ from fettle_workers.env import WorkerSettings
 
 # The trainer runs user-supplied graders' inputs and model files: it gets what Python and torch need and nothing else.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-_ENVIRONMENT_PREFIXES = ("CUDA_", "NVIDIA_", "HF_", "OMP_", "MKL_", "TORCH_", "PYTORCH_")
+_ENVIRONMENT_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "HF_", "OMP_", "MKL_", "TORCH_", "PYTORCH_")
 _LOG_TAIL_BYTES = 2000
 
 
 def trainer_command(settings: WorkerSettings) -> list[str]:
     command = [sys.executable, "-m", "fettle_workers.main", "--supervised", "--threads", str(settings.threads)]
+    if settings.trainer_processes is not None:
+        command += ["--processes", str(settings.trainer_processes)]
     if settings.models_file is not None:
         command += ["--models-file", str(settings.models_file)]
     if settings.vllm_python is not None:

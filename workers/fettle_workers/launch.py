@@ -1,0 +1,146 @@
+"""One job in several trainer processes, one a GPU: the first starts the others, watches them, and speaks for all.
+
+They meet through a file in the work folder and talk over loopback. When one is gone before the job is over, the first
+says so and leaves, because the others would wait for it; they in turn leave when their standard input closes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import distributed
+
+from fettle_workers.contract.internal import RunnerInput
+from fettle_workers.engine.processes import Processes
+
+_ANOTHER_IS_GONE = 4
+# A process that hangs, instead of ending, ends the others after this. The longest wait that is no fault is for another
+# process's share of a step, and graders may be slow.
+_LONGEST_WAIT = timedelta(hours=2)
+_LEAVE_S = 5.0
+_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+
+
+class LaunchError(Exception):
+    """This host cannot run that many processes: the operator must act."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the processes this one is, and the file through which they meet; the first makes it."""
+
+    rank: int
+    size: int
+    meeting: Path | None = None
+
+
+def num_processes(asked: int | None) -> int:
+    """As many as asked for; else one a visible GPU, or a single one.
+
+    Raises:
+        LaunchError: there are fewer GPUs.
+    """
+    num_gpus = torch.cuda.device_count()
+    if asked and 0 < num_gpus < asked:
+        raise LaunchError(f"{asked} trainer processes were asked for, and {num_gpus} GPUs are visible: one needs one")
+    return asked or max(1, num_gpus)
+
+
+@contextmanager
+def together(
+    place: Place, job: RunnerInput, arguments: Sequence[str], tell_lost: Callable[[str], None]
+) -> Iterator[Processes]:
+    """The processes that train `job`; the first starts the others as the same program with the same arguments."""
+    if place.size == 1:
+        yield Processes()
+    elif place.rank:
+        with _joined(place) as processes:
+            yield processes
+    else:
+        Path(job.work_dir).mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=job.work_dir, prefix="processes-", ignore_cleanup_errors=True) as folder:
+            place = Place(0, place.size, Path(folder) / "meeting")
+            with _others(place, job, arguments, tell_lost), _joined(place) as processes:
+                yield processes
+
+
+@contextmanager
+def _joined(place: Place) -> Iterator[Processes]:
+    os.environ["GLOO_SOCKET_IFNAME"] = _LOOPBACK  # it would look up the host's name, which may lead nowhere
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        init_method=f"file://{place.meeting}",
+        rank=place.rank,
+        world_size=place.size,
+        timeout=_LONGEST_WAIT,
+    )
+    yield Processes(distributed.group.WORLD)
+    distributed.destroy_process_group()  # not after an error: it would wait for the others
+
+
+@contextmanager
+def _others(
+    first: Place, job: RunnerInput, arguments: Sequence[str], tell_lost: Callable[[str], None]
+) -> Iterator[None]:
+    is_over = threading.Event()
+
+    def watch(rank: int, process: subprocess.Popen[bytes]) -> None:
+        status = process.wait()
+        if status and not is_over.is_set():
+            how = f"signal {-status}" if status < 0 else f"status {status}"
+            tell_lost(f"process {rank} of the {first.size} that train this job ended with {how}, so all of them end")
+            os._exit(_ANOTHER_IS_GONE)
+
+    processes = [_start(Place(rank, first.size, first.meeting), job, arguments) for rank in range(1, first.size)]
+    for rank, process in enumerate(processes, start=1):
+        threading.Thread(target=watch, args=(rank, process), name=f"process {rank}", daemon=True).start()
+    try:
+        yield
+    except Exception:
+        _wait(processes)  # that another is gone shows first as a broken connection: let who watches it tell
+        raise
+    finally:
+        is_over.set()
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        _wait(processes)
+        for process in processes:
+            process.kill()
+
+
+def _start(place: Place, job: RunnerInput, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Another process, with a GPU of its own. What it tells nobody reads: it would say the same as the first."""
+    command = [sys.executable, "-m", "fettle_workers.main", *arguments, "--supervised"]
+    command += ["--processes", str(place.size), "--rank", str(place.rank), "--meeting", str(place.meeting)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ | _own_gpu(place.rank)
+    )
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has ended: who watches it tells
+        process.stdin.write(job.model_dump_json().encode() + b"\n")
+        process.stdin.flush()
+    return process
+
+
+def _own_gpu(rank: int) -> dict[str, str]:
+    if not torch.cuda.is_available():
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {"CUDA_VISIBLE_DEVICES": visible.split(",")[rank] if visible else str(rank)}
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        for process in processes:
+            process.wait(_LEAVE_S)
