@@ -88,6 +88,7 @@ class Grade:
             one, where the kind can say.
         outcome: the true outcome, of a multi grader with an outcome gate.
         usage: tokens that judges used, by model; also those of a grade that failed.
+        sub_usage: the same of each grader of a multi grader, by name.
         vote: of a kind whose completions vote.
         notes: what a kind has to say beside the wire's fields, a JSON object: the sandbox's tier, what was printed.
     """
@@ -100,6 +101,7 @@ class Grade:
     message: str | None = None
     sub_execution_times_s: Mapping[str, float] = field(default_factory=dict)
     usage: Mapping[str, TokenUsage] = field(default_factory=dict)
+    sub_usage: Mapping[str, Mapping[str, TokenUsage]] = field(default_factory=dict)
     outcome: float | None = None
     vote: Vote | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from fettle_graders.formula import parse_formula
 from fettle_graders.grade import Grade, GradeErrors, Grader
 from fettle_graders.kinds import GraderSpec, MultiSpec
 from fettle_graders.sample import Sample
-from fettle_graders.services import TokenUsage
+from fettle_graders.services import total_usage
 
 
 class MultiGrader:
@@ -36,9 +36,6 @@ class MultiGrader:
     def _graded(self, grades: Mapping[str, Grade]) -> Grade:
         start = time.perf_counter()
         score, errors, message = self._combine(grades)
-        usage: dict[str, TokenUsage] = {}
-        for model, tokens in (entry for grade in grades.values() for entry in grade.usage.items()):
-            usage[model] = usage.get(model, TokenUsage()) + tokens
         return Grade(
             score=score,
             errors=errors,
@@ -47,7 +44,8 @@ class MultiGrader:
             execution_time_s=sum(grade.execution_time_s for grade in grades.values()) + time.perf_counter() - start,
             message=message,
             sub_execution_times_s={name: grade.execution_time_s for name, grade in grades.items()},
-            usage=usage,
+            usage=total_usage(grade.usage for grade in grades.values()),
+            sub_usage={name: grade.usage for name, grade in grades.items()},
             vote=next((grade.vote for grade in grades.values() if grade.vote is not None), None),
             outcome=None if self._spec.outcome is None else grades[self._spec.outcome].score,
             notes={name: dict(grade.notes) for name, grade in grades.items() if grade.notes},

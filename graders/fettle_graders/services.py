@@ -6,7 +6,7 @@ service is missing is refused before anything is graded (`spec.unsupported`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol, Self
 
@@ -35,6 +35,14 @@ class TokenUsage(_Frozen):
 
     def __add__(self, other: Self) -> Self:
         return type(self)(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
+
+
+def total_usage(parts: Iterable[Mapping[str, TokenUsage]]) -> dict[str, TokenUsage]:
+    """By model, over all the parts."""
+    total: dict[str, TokenUsage] = {}
+    for model, tokens in (entry for part in parts for entry in part.items()):
+        total[model] = total.get(model, TokenUsage()) + tokens
+    return total
 
 
 class JudgeRequest(_Frozen):

@@ -202,6 +202,11 @@ def test_the_tokens_of_judges_add_up_by_model_also_where_one_failed() -> None:
     )
     assert result.score is None
     assert result.errors.model_grader_server_error_details == "HTTP 503"
+    assert {name: {m: t.total_tokens for m, t in used.items()} for name, used in result.sub_usage.items()} == {
+        "x": {"a": 10},
+        "y": {"b": 5},
+        "z": {"a": 2},
+    }
     response = run_response(spec, result)
     assert response["model_grader_token_usage_per_model"]["a"] == {
         "prompt_tokens": 12,

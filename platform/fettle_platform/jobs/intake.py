@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from fettle_graders.services import TokenUsage, total_usage
 from fettle_platform.jobs import metrics
 from fettle_platform.jobs.checkpoints import checkpoint_commit, checkpoint_measure, index_final_rollouts
 from fettle_platform.jobs.finish import job_finish
@@ -98,6 +99,7 @@ def _(event: contract.StepDone, job: Job, origin: tuple[int, int], now: datetime
         total_steps=measured.total_steps,
         estimated_finish=finish,
     )
+    _count_judges(job, [grader.train_usage for grader in measured.graders])
     checkpoint_measure(job, measured.step, now=now)
     if record.evaluation is not None or not measured.timing.eval_s:
         _note_metrics(job, measured.step, measured.total_steps, origin, now)
@@ -110,9 +112,19 @@ def _(event: contract.EvaluationDone, job: Job, origin: tuple[int, int], now: da
     JobStep.objects.update_or_create(
         job=job, step=step, defaults={"evaluation": event.evaluation.model_dump(mode="json", exclude_none=True)}
     )
+    _count_judges(job, [grader.valid_usage for grader in event.evaluation.graders])
     checkpoint_measure(job, step, now=now)
     if step <= job.step:
         _note_metrics(job, step, job.total_steps, origin, now)
+
+
+def _count_judges(job: Job, parts: list[dict[str, TokenUsage]]) -> None:
+    """Steps that are done again after an interruption count again: their judges were asked again."""
+    found = total_usage(parts)
+    if found:
+        known = {model: TokenUsage.model_validate(tokens) for model, tokens in job.judge_usage.items()}
+        job.judge_usage = {model: tokens.model_dump() for model, tokens in total_usage([known, found]).items()}
+        Job.objects.filter(pk=job.pk).update(judge_usage=job.judge_usage)
 
 
 @_apply.register

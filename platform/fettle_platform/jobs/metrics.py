@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fettle_graders.services import TokenUsage
 from fettle_workers.contract.events import Evaluation, GraderMetrics, StepMetrics
 
 Values = dict[str, Any]
@@ -51,11 +52,12 @@ def event_data(
         return head | _supervised(metrics, evaluation) | {"fettle": _fettle(metrics, evaluation)}
     data = head | {
         "scores": _scores(metrics, evaluation),
-        "usage": {"samples": _usage(metrics, evaluation), "graders": []},
+        "usage": {"samples": _usage(metrics, evaluation), "graders": _judge_usage(metrics, evaluation)},
         "errors": {"graders": _errors(metrics, evaluation)},
         "timing": _timing(metrics, evaluation),
     }
-    return data | _reinforcement_flat(metrics, evaluation) | {"fettle": _fettle(metrics, evaluation)}
+    flat = _reinforcement_flat(metrics, evaluation) | _judge_tokens(metrics, evaluation)
+    return data | flat | {"fettle": _fettle(metrics, evaluation)}
 
 
 def event_message(
@@ -171,6 +173,44 @@ def _usage(metrics: StepMetrics | None, evaluation: Evaluation | None) -> Values
         usage["valid_reasoning_tokens_mean"] = evaluation.reasoning_tokens_mean
         usage["valid_reasoning_tokens_count"] = evaluation.num_items * evaluation.samples_per_item
     return _present(usage)
+
+
+def _judge_usage(metrics: StepMetrics | None, evaluation: Evaluation | None) -> list[Values]:
+    """Tokens of judges, by grader and model: means over as many completions as `count` says, as with the samples'."""
+    found: list[Values] = []
+    for grader in _graders(metrics, evaluation):
+        for model in sorted(grader.train_usage | grader.valid_usage):
+            entry: Values = {"name": grader.name, "type": grader.type, "model": model}
+            for side, usage, count in _sides(grader, metrics, evaluation):
+                for kind in ("prompt_tokens", "completion_tokens"):
+                    if model in usage and count:
+                        entry[f"{side}_{kind}_mean"] = getattr(usage[model], kind) / count
+                        entry[f"{side}_{kind}_count"] = count
+            found.append(entry)
+    return found
+
+
+def _judge_tokens(metrics: StepMetrics | None, evaluation: Evaluation | None) -> Values:
+    """The older form: totals of each judge model, whichever grader asked it."""
+    found: Values = {}
+    for grader in _graders(metrics, evaluation):
+        for side, usage in (("train", grader.train_usage), ("eval", grader.valid_usage)):
+            for model, tokens in usage.items():
+                entry = found.setdefault(model, {})
+                for kind in ("cached_tokens", "prompt_tokens", "completion_tokens"):
+                    entry[f"{side}_{kind}"] = entry.get(f"{side}_{kind}", 0) + getattr(tokens, kind)
+    return {"model_graders_token_usage": found} if found else {}
+
+
+def _sides(
+    grader: GraderMetrics, metrics: StepMetrics | None, evaluation: Evaluation | None
+) -> tuple[tuple[str, Mapping[str, TokenUsage], int | None], ...]:
+    """(prefix, tokens by model, completions) of training and of validation."""
+    num_valid = evaluation.num_items * evaluation.samples_per_item if evaluation else None
+    return (
+        ("train", grader.train_usage, metrics.num_completions if metrics else None),
+        ("valid", grader.valid_usage, num_valid),
+    )
 
 
 def _errors(metrics: StepMetrics | None, evaluation: Evaluation | None) -> list[Values]:
@@ -296,7 +336,7 @@ def _graders(metrics: StepMetrics | None, evaluation: Evaluation | None) -> list
     merged: dict[str, GraderMetrics] = {}
     for grader in metrics.graders if metrics else ():
         merged[grader.name] = grader.model_copy(
-            update={"valid_reward_mean": None, "valid_errors": {}, "valid_latency_s_mean": None}
+            update={"valid_reward_mean": None, "valid_errors": {}, "valid_latency_s_mean": None, "valid_usage": {}}
         )
     for grader in evaluation.graders if evaluation else ():
         base = merged.get(grader.name, GraderMetrics(name=grader.name, type=grader.type))
@@ -305,6 +345,7 @@ def _graders(metrics: StepMetrics | None, evaluation: Evaluation | None) -> list
                 "valid_reward_mean": grader.valid_reward_mean,
                 "valid_errors": grader.valid_errors,
                 "valid_latency_s_mean": grader.valid_latency_s_mean,
+                "valid_usage": grader.valid_usage,
             }
         )
     return list(merged.values())

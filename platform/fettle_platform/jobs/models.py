@@ -43,6 +43,7 @@ class Job(ProjectScoped):
     step_reached = models.PositiveIntegerField(default=0)  # the most in any attempt
     total_steps = models.PositiveIntegerField(null=True)
     trained_tokens = models.PositiveBigIntegerField(null=True)
+    judge_usage = models.JSONField(default=dict)  # model -> tokens, of every attempt
     started_at = models.DateTimeField(null=True)  # first claim
     training_since = models.DateTimeField(null=True)  # `started` event of this attempt
     estimated_finish = models.DateTimeField(null=True)

@@ -57,6 +57,7 @@ class JobFettleShape(serializers.Serializer):
     file_digests = FileDigestsShape()
     requested = serializers.DictField(help_text="the hyperparameters as they were asked for, with every `auto`")
     plan = serializers.DictField(allow_null=True, help_text="what every `auto` resolved to")
+    judge_usage = serializers.DictField(help_text="tokens that judges used up to now, by model")
     verdict = serializers.ChoiceField(["improved", "no_measurable_gain"], allow_null=True)
     selection = serializers.DictField(allow_null=True, help_text="the delivered checkpoint and its measured gain")
 

@@ -111,6 +111,7 @@ def _fettle(job: Job, spec: TrainSpec) -> Wire:
         },
         "requested": spec.method.hyperparameters.model_dump(mode="json"),
         "plan": job.plan,
+        "judge_usage": job.judge_usage,
         "verdict": selection.get("verdict"),
         "selection": {key: selection[key] for key in _SELECTION_SUMMARY} if selection else None,
     }

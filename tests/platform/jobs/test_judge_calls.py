@@ -2,7 +2,9 @@
 
 import pytest
 
+from fettle_graders.services import TokenUsage
 from fettle_platform.jobs import leases
+from fettle_workers.contract import events as contract
 from fettle_workers.contract.internal import JudgeReply
 from fettle_workers.egress.judge import JudgeUpstream
 
@@ -95,3 +97,67 @@ def test_without_any_judge_the_kind_is_refused(api, body, error_of):
     error = error_of(api.post("/v1/fine_tuning/jobs", body(method=method)), 400)
     assert error["code"] == "unsupported_grader"
     assert "judge model" in error["message"]
+
+
+def test_tokens_of_judges_are_shown_for_each_step_and_summed_for_the_job(api, run, said):
+    """16 completions of a step and 8 of an evaluation; 3 tokens in and 2 out for each, read twice by two graders."""
+
+    def grader(side, name, num):
+        usage = TokenUsage(prompt_tokens=3 * num, completion_tokens=2 * num, total_tokens=5 * num, cached_tokens=num)
+        return contract.GraderMetrics(name=name, type="score_model", **{f"{side}_usage": {"gpt-judge": usage}})
+
+    trained = said.step(1, eval_s=0.5).metrics.model_copy(
+        update={"num_completions": 16, "graders": (grader("train", "style", 16), grader("train", "facts", 16))}
+    )
+    measured = said.evaluation(1, 0.5).evaluation.model_copy(update={"graders": (grader("valid", "style", 8),)})
+    run.start()
+    run.say(contract.StepDone(metrics=trained), contract.EvaluationDone(evaluation=measured))
+    job = api.get(f"/v1/fine_tuning/jobs/{run.job.public_id}").json()
+    used = {"prompt_tokens": 120, "completion_tokens": 80, "total_tokens": 200, "cached_tokens": 40}
+    assert job["fettle"]["judge_usage"] == {"gpt-judge": used}
+    events = api.get(f"/v1/fine_tuning/jobs/{run.job.public_id}/events").json()["data"]
+    data = next(event["data"] for event in events if event["type"] == "metrics")
+    assert data["usage"]["graders"] == [
+        {
+            "name": "style",
+            "type": "score_model",
+            "model": "gpt-judge",
+            "train_prompt_tokens_mean": 3.0,
+            "train_prompt_tokens_count": 16,
+            "train_completion_tokens_mean": 2.0,
+            "train_completion_tokens_count": 16,
+            "valid_prompt_tokens_mean": 3.0,
+            "valid_prompt_tokens_count": 8,
+            "valid_completion_tokens_mean": 2.0,
+            "valid_completion_tokens_count": 8,
+        },
+        {
+            "name": "facts",
+            "type": "score_model",
+            "model": "gpt-judge",
+            "train_prompt_tokens_mean": 3.0,
+            "train_prompt_tokens_count": 16,
+            "train_completion_tokens_mean": 2.0,
+            "train_completion_tokens_count": 16,
+        },
+    ]
+    assert data["model_graders_token_usage"] == {
+        "gpt-judge": {
+            "train_prompt_tokens": 96,
+            "train_completion_tokens": 64,
+            "train_cached_tokens": 32,
+            "eval_prompt_tokens": 24,
+            "eval_completion_tokens": 16,
+            "eval_cached_tokens": 8,
+        }
+    }
+
+
+def test_a_step_that_is_repeated_after_an_interruption_spent_its_tokens_twice(api, run, said):
+    usage = {"gpt-judge": TokenUsage(prompt_tokens=3, completion_tokens=2, total_tokens=5)}
+    judged = contract.GraderMetrics(name="style", type="score_model", train_usage=usage)
+    done = contract.StepDone(metrics=said.step(1).metrics.model_copy(update={"graders": (judged,)}))
+    run.start()
+    run.say(done, done)
+    job = api.get(f"/v1/fine_tuning/jobs/{run.job.public_id}").json()
+    assert job["fettle"]["judge_usage"]["gpt-judge"]["total_tokens"] == 10

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from fettle_graders.services import TokenUsage
 from fettle_workers.contract.frozen import Frozen
 from fettle_workers.contract.preflight import PreflightReport, Step0Settings
 
@@ -21,6 +22,8 @@ class GraderMetrics(Frozen):
     valid_errors: dict[str, int] = Field(default_factory=dict)
     train_latency_s_mean: float | None = None
     valid_latency_s_mean: float | None = None
+    train_usage: dict[str, TokenUsage] = Field(default_factory=dict, description="tokens of judges, by model")
+    valid_usage: dict[str, TokenUsage] = Field(default_factory=dict)
 
 
 class Timing(Frozen):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fettle_graders.grade import Grade
 from fettle_graders.sample import Sample
+from fettle_graders.services import total_usage
 from fettle_workers.contract.events import GraderMetrics
 from fettle_workers.engine.chat import ChatFormat, Parsed
 from fettle_workers.engine.data import Row
@@ -171,12 +173,17 @@ def grader_metrics(spec: Any, rollouts: Sequence[Rollout], *, prefix: Literal["t
         spec: the grader's definition (any kind of `GraderSpec`).
     """
     grades = [rollout.grade for rollout in rollouts]
-    metrics = [
-        _metrics(spec.name, spec.type, [(g.score, g.errors.raised(), g.execution_time_s) for g in grades], prefix)
-    ]
-    for name, part in getattr(spec, "graders", {}).items():
+    of_parts = getattr(spec, "graders", {})
+    whole = grades if not of_parts else [replace(grade, usage={}) for grade in grades]  # tokens are its parts'
+    metrics = [_metrics(spec.name, spec.type, whole, prefix)]
+    for name, part in of_parts.items():
         parts = [
-            (g.sub_scores.get(name), g.sub_errors[name].raised(), g.sub_execution_times_s.get(name, 0.0))
+            Grade(
+                score=g.sub_scores.get(name),
+                errors=g.sub_errors[name],
+                execution_time_s=g.sub_execution_times_s.get(name, 0.0),
+                usage=g.sub_usage.get(name, {}),
+            )
             for g in grades
             if name in g.sub_errors
         ]
@@ -184,20 +191,13 @@ def grader_metrics(spec: Any, rollouts: Sequence[Rollout], *, prefix: Literal["t
     return metrics
 
 
-def _metrics(
-    name: str,
-    kind: str,
-    parts: Sequence[tuple[float | None, Sequence[str], float]],
-    prefix: Literal["train", "valid"],
-) -> GraderMetrics:
-    scores = [score for score, _, _ in parts if score is not None]
-    errors: dict[str, int] = {}
-    for _, raised, _ in parts:
-        for flag in raised:
-            errors[flag] = errors.get(flag, 0) + 1
+def _metrics(name: str, kind: str, grades: Sequence[Grade], prefix: Literal["train", "valid"]) -> GraderMetrics:
+    scores = [grade.score for grade in grades if grade.score is not None]
+    errors = dict(Counter(flag for grade in grades for flag in grade.errors.raised()))
     values: dict[str, Any] = {  # field names depend on the prefix
         f"{prefix}_reward_mean": sum(scores) / len(scores) if scores else None,
         f"{prefix}_errors": errors,
-        f"{prefix}_latency_s_mean": sum(seconds for _, _, seconds in parts) / len(parts) if parts else None,
+        f"{prefix}_latency_s_mean": sum(grade.execution_time_s for grade in grades) / len(grades) if grades else None,
+        f"{prefix}_usage": total_usage(grade.usage for grade in grades),
     }
     return GraderMetrics(name=name, type=kind, **values)
