@@ -20,18 +20,40 @@ export function jobQuery(id: string) {
 /** Points of each curve: about one for each pixel that a chart has. */
 const CURVE_POINTS = 600;
 
+/** Steps of a curve, both ends included. */
+export interface Stretch {
+  from: number;
+  to: number;
+}
+
 /**
  * The browser sends the ETag back by itself: nothing new costs 304 and no bytes.
  *
  * @param over the job has ended. The last measurements come together with the end, so they are asked for once more then.
+ * @param stretch only these steps, as finely as a chart can show them.
  */
-export function metricsQuery(id: string, over: boolean) {
+export function metricsQuery(id: string, over: boolean, stretch?: Stretch) {
+  const between = stretch && { after: stretch.from > 0 ? stretch.from - 1 : undefined, until: stretch.to };
   return queryOptions({
-    queryKey: ["job", id, "metrics", over] as const,
+    queryKey: ["job", id, "metrics", over, stretch ?? null] as const,
     queryFn: () =>
       answer(
         api.GET("/v1/fettle/fine_tuning/jobs/{job_id}/metrics", {
-          params: { path: { job_id: id }, query: { limit: CURVE_POINTS } },
+          params: { path: { job_id: id }, query: { limit: CURVE_POINTS, ...between } },
+        }),
+      ),
+    placeholderData: (old) => old,
+  });
+}
+
+/** The checkpoints that can be used: those with the highest scores, and the delivered one. */
+export function checkpointsQuery(id: string, over: boolean) {
+  return queryOptions({
+    queryKey: ["job", id, "checkpoints", over] as const,
+    queryFn: () =>
+      answer(
+        api.GET("/v1/fine_tuning/jobs/{job_id}/checkpoints", {
+          params: { path: { job_id: id }, query: { limit: 100 } },
         }),
       ),
     placeholderData: (old) => old,

@@ -38,16 +38,23 @@ export interface JobSearch {
   x?: (typeof AXES)[number];
   /** Weight of the past in the smoothed curves, 0 to 0.95. */
   smooth?: number;
+  /** Only these steps of the curves. */
+  from?: number;
+  to?: number;
   level?: (typeof LEVELS)[number];
   text?: string;
 }
 
 export function jobSearch(given: Search): JobSearch {
   const smooth = decimal(given.smooth);
+  const [from, to] = [count(given.from), count(given.to)];
+  const within = from !== undefined && to !== undefined && from < to;
   return {
     tab: oneOf(TABS, given.tab),
     x: oneOf(AXES, given.x),
     smooth: smooth === undefined ? undefined : Math.min(0.95, Math.max(0, smooth)),
+    from: within ? from : undefined,
+    to: within ? to : undefined,
     level: oneOf(LEVELS, given.level),
     text: text(given.text),
   };

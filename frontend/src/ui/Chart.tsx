@@ -10,6 +10,8 @@ import { number } from "./format";
 export interface Mark {
   x: number;
   label: string;
+  /** Where the word stands; default: at the top. */
+  place?: "bottom";
 }
 
 export interface ChartProps {
@@ -23,6 +25,8 @@ export interface ChartProps {
   sync?: string;
   /** A click on, or Enter at, a point. */
   onSelect?: (x: number) => void;
+  /** A stretch of the x axis was drawn with the pointer. */
+  onZoom?: (stretch: [number, number]) => void;
   /** Vertical lines with a word: checkpoints, pauses, flags. */
   marks?: readonly Mark[];
   /** Fixed ends of the y axis. */
@@ -45,6 +49,7 @@ export default function Chart({
   height = 200,
   sync,
   onSelect,
+  onZoom,
   marks = NO_MARKS,
   range,
 }: ChartProps) {
@@ -57,8 +62,8 @@ export default function Chart({
   const aligned = useMemo(() => align(series), [series]);
   const data = useMemo(() => [aligned.x, ...aligned.columns] as uPlot.AlignedData, [aligned]);
   const shape = JSON.stringify(series.map(({ name, style, faint, band }) => [name, style, faint, band !== undefined]));
-  const latest = useRef({ data, series, marks, format, onSelect });
-  latest.current = { data, series, marks, format, onSelect };
+  const latest = useRef({ data, series, marks, format, onSelect, onZoom });
+  latest.current = { data, series, marks, format, onSelect, onZoom };
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: drawn anew when the lines or the colours are others
   useEffect(() => {
@@ -79,6 +84,7 @@ export default function Chart({
   // biome-ignore lint/correctness/useExhaustiveDependencies: only the marks changed
   useEffect(() => plot.current?.redraw(false), [marks]);
 
+  const words = summary(series, xName, format) + marksInWords(marks, xName);
   const x = aligned.x;
   const moveTo = (index: number) => {
     const made = plot.current;
@@ -118,7 +124,7 @@ export default function Chart({
         <ValueTable series={series} x={x} xName={xName} format={format} />
       ) : (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: the arrow keys move the cursor of the picture
-        <div ref={sized} role="img" aria-label={summary(series, xName, format)} tabIndex={0} onKeyDown={press}>
+        <div ref={sized} role="img" aria-label={words} tabIndex={0} onKeyDown={press}>
           <div ref={holder} className={classes.plot} style={{ height }} />
         </div>
       )}
@@ -129,6 +135,10 @@ export default function Chart({
 }
 
 const NO_MARKS: readonly Mark[] = [];
+
+function marksInWords(marks: readonly Mark[], xName: string): string {
+  return marks.length ? ` Marked: ${marks.map((mark) => `${mark.label} at ${xName} ${mark.x}`).join(", ")}.` : "";
+}
 
 function valueAt(one: Series, x: number | null): number | null {
   if (x === null) {
@@ -247,6 +257,7 @@ interface Current {
   marks: readonly Mark[];
   format: (value: number) => string;
   onSelect?: (x: number) => void;
+  onZoom?: (stretch: [number, number]) => void;
 }
 
 interface OptionsInput {
@@ -295,7 +306,7 @@ function options({ width, height, sync, range, current, onCursor }: OptionsInput
     cursor: {
       sync: sync ? { key: sync } : undefined,
       points: { size: 7 },
-      drag: { x: true, y: false, uni: 12 },
+      drag: { x: true, y: false, uni: 12, setScale: current().onZoom === undefined },
       focus: { prox: 24 },
     },
     scales: { x: { time: false }, y: range ? { range } : {} },
@@ -307,17 +318,33 @@ function options({ width, height, sync, range, current, onCursor }: OptionsInput
     bands,
     hooks: {
       setCursor: [(made) => onCursor(cursorX(made))],
-      ready: [
-        (made) =>
-          made.over.addEventListener("click", () => {
-            const x = cursorX(made);
-            if (x !== null) current().onSelect?.(x);
-          }),
-      ],
+      setSelect: [(made) => zoomTo(made, current)],
+      ready: [(made) => listen(made, current)],
       draw: [(made) => drawMarks(made, current().marks, text)],
     },
   };
 }
+
+function listen(made: uPlot, current: () => Current): void {
+  made.over.addEventListener("mousedown", () => pressed.add(made));
+  made.over.addEventListener("click", () => {
+    const x = cursorX(made);
+    if (x !== null) current().onSelect?.(x);
+  });
+}
+
+/** A stretch drawn in one chart shows in those it is synchronized with; the one that was pressed speaks for all. */
+function zoomTo(made: uPlot, current: () => Current): void {
+  const { left, width } = made.select;
+  const { onZoom } = current();
+  if (onZoom === undefined || width === 0) return;
+  made.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  if (pressed.delete(made) && width >= MIN_DRAG_PX)
+    onZoom([made.posToVal(left, "x"), made.posToVal(left + width, "x")]);
+}
+
+const pressed = new WeakSet<uPlot>();
+const MIN_DRAG_PX = 6;
 
 /** Steps are counted: no half ones on the axis. */
 const WHOLE_STEPS = [
@@ -335,6 +362,7 @@ function drawMarks(made: uPlot, marks: readonly Mark[], colour: string): void {
   ctx.save();
   ctx.strokeStyle = colour;
   ctx.fillStyle = colour;
+  ctx.textAlign = "left";
   ctx.font = `${11 * ratio}px system-ui, sans-serif`;
   ctx.setLineDash([2 * ratio, 3 * ratio]);
   for (const mark of marks) {
@@ -346,7 +374,8 @@ function drawMarks(made: uPlot, marks: readonly Mark[], colour: string): void {
     ctx.stroke();
     const wide = ctx.measureText(mark.label).width + 4 * ratio;
     const onLeft = left + wide > bbox.left + bbox.width;
-    ctx.fillText(mark.label, onLeft ? left - wide : left + 4 * ratio, bbox.top + 11 * ratio);
+    const line = mark.place === "bottom" ? bbox.top + bbox.height - 5 * ratio : bbox.top + 11 * ratio;
+    ctx.fillText(mark.label, onLeft ? left - wide : left + 4 * ratio, line);
   }
   ctx.restore();
 }

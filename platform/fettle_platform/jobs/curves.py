@@ -26,8 +26,8 @@ _OF_EVALUATION = (
 )
 
 
-def job_curves(job: Job, *, after: int | None, limit: int) -> dict[str, Any]:
-    """Every number of the steps beyond `after` as a series of at most `limit` points, and the evaluations.
+def job_curves(job: Job, *, after: int | None, until: int | None, limit: int) -> dict[str, Any]:
+    """Every number of the steps beyond `after`, up to `until`, as a series of at most `limit` points; the evaluations.
 
     `elapsed_s` is the working time since the first step: where the others lie on an axis of time. A redone step counts
     once. Series of graders are called `grader/<name>`.
@@ -36,7 +36,8 @@ def job_curves(job: Job, *, after: int | None, limit: int) -> dict[str, Any]:
     evaluations = []
     last_step = None
     elapsed_s = 0.0
-    rows = JobStep.objects.filter(job=job).order_by("step").values_list("step", "metrics", "evaluation")
+    steps = JobStep.objects.filter(job=job, **({} if until is None else {"step__lte": until}))
+    rows = steps.order_by("step").values_list("step", "metrics", "evaluation")
     for step, metrics, evaluation in rows.iterator():
         elapsed_s += (metrics or {}).get("timing", {}).get("total_s", 0.0)
         if after is not None and step <= after:

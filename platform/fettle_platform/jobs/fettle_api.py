@@ -76,6 +76,7 @@ class MetricsView(APIView):
         operation_id="retrieveMetrics",
         parameters=[
             OpenApiParameter("after", OpenApiTypes.INT, description="only steps beyond this one"),
+            OpenApiParameter("until", OpenApiTypes.INT, description="only steps up to this one"),
             OpenApiParameter(
                 "limit", {"type": "integer", "minimum": 4, "maximum": MAX_POINTS, "default": MAX_POINTS},
                 description="points of each series; more are thinned so that lowest and highest stay",
@@ -86,14 +87,14 @@ class MetricsView(APIView):
     def get(self, request: Request, job_id: str) -> Response:
         """The curves of a job. `ETag` and `If-None-Match` make it cheap to ask again."""
         job = selectors.job_get(request.auth, job_id)
-        after = _number(request, "after")
+        after, until = _number(request, "after"), _number(request, "until")
         limit = _number(request, "limit", low=4, high=MAX_POINTS) or MAX_POINTS
         # Each event of a worker has the next sequence number of its attempt, and only those bring measurements.
-        tag = f'"{job.attempt}-{job.worker_sequence}-{after}-{limit}"'
+        tag = f'"{job.attempt}-{job.worker_sequence}-{after}-{until}-{limit}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if tag in request.headers.get("If-None-Match", ""):
             return Response(status=304, headers=headers)
-        return Response(job_curves(job, after=after, limit=limit), headers=headers)
+        return Response(job_curves(job, after=after, until=until, limit=limit), headers=headers)
 
 
 class SelectionView(APIView):

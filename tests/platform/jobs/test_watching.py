@@ -36,6 +36,10 @@ def test_metrics_are_series_and_evaluations(api, succeeded):
     later = api.get(f"{JOBS}/{job.public_id}/metrics?after=2").json()
     assert [step for step, _ in next(s for s in later["series"] if s["name"] == "elapsed_s")["points"]] == [3, 4]
     assert [one["step"] for one in later["evaluations"]] == [4]
+    part = api.get(f"{JOBS}/{job.public_id}/metrics?after=1&until=3").json()
+    elapsed = next(one for one in part["series"] if one["name"] == "elapsed_s")["points"]
+    assert elapsed == [[2, sum(total[:2])], [3, sum(total[:3])]]
+    assert ([one["step"] for one in part["evaluations"]], part["last_step"]) == ([2], 3)
 
 
 def test_metrics_that_did_not_change_are_not_sent_again(api, worker):

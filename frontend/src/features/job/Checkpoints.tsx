@@ -2,8 +2,7 @@ import { Anchor, Button, Code, Group, Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { Fragment, useState } from "react";
-import { answer, api } from "@/api/client";
-import { isOver, selectionQuery } from "@/api/jobs";
+import { checkpointsQuery, isOver, selectionQuery } from "@/api/jobs";
 import { usePolling } from "@/api/polling";
 import type { JobShape, MetricsShape, SelectionShape } from "@/api/schema";
 import { number, percent, signed } from "@/ui/format";
@@ -227,16 +226,9 @@ function Kept({ job }: { job: JobShape }) {
   const poll = usePolling();
   const over = isOver(job.status);
   const kept = useQuery({
-    queryKey: ["job", job.id, "checkpoints", over],
-    queryFn: () =>
-      answer(
-        api.GET("/v1/fine_tuning/jobs/{job_id}/checkpoints", {
-          params: { path: { job_id: job.id }, query: { limit: 100 } },
-        }),
-      ),
+    ...checkpointsQuery(job.id, over),
     refetchInterval: () => poll(over),
     refetchIntervalInBackground: true,
-    placeholderData: (old) => old,
   });
   return (
     <Section

@@ -1,16 +1,18 @@
-import { Group, SegmentedControl, Slider, Stack, Text } from "@mantine/core";
+import { Button, Group, NumberInput, SegmentedControl, Slider, Stack, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useMemo } from "react";
+import { useMemo, useState } from "react";
 import { axisOf } from "@/api/axis";
 import { answer, api } from "@/api/client";
-import { isOver } from "@/api/jobs";
+import { checkpointsQuery, isOver, metricsQuery } from "@/api/jobs";
 import { usePolling } from "@/api/polling";
 import type { JobShape, MetricsShape } from "@/api/schema";
 import { number, percent } from "@/ui/format";
 import { LazyChart } from "@/ui/LazyChart";
+import { useLater } from "@/ui/later";
 import { Section } from "@/ui/Page";
 import { chartsOf } from "./curve-list";
+import { checkpointMarks, nearestStep, stepsOf, stretchOf } from "./curve-steps";
 import classes from "./job.module.css";
 import { type Notice, noticesOf } from "./notices";
 
@@ -18,11 +20,24 @@ const X_NAMES = { step: "step", time: "second", tokens: "token" } as const;
 const FORMATS = { number: (value: number) => number(value), percent: (value: number) => percent(value) };
 
 /** The curves, with one cursor over all of them. A click on a point leads to the rollouts of its step. */
-export function Curves({ job, metrics }: { job: JobShape; metrics: MetricsShape }) {
-  const { x = "step", smooth = 0.6 } = useSearch({ from: "/frame/jobs/$jobId" });
+export function Curves({ job, metrics: whole }: { job: JobShape; metrics: MetricsShape }) {
+  const { x = "step", smooth = 0.6, from, to } = useSearch({ from: "/frame/jobs/$jobId" });
   const navigate = useNavigate({ from: "/jobs/$jobId" });
   const poll = usePolling();
   const over = isOver(job.status);
+  const zoomed = from !== undefined && to !== undefined;
+  const part = useQuery({
+    ...metricsQuery(job.id, over, zoomed ? { from, to } : undefined),
+    enabled: zoomed,
+    refetchInterval: () => poll(over),
+    refetchIntervalInBackground: true,
+  });
+  const metrics = zoomed ? (part.data ?? whole) : whole;
+  const kept = useQuery({
+    ...checkpointsQuery(job.id, over),
+    refetchInterval: () => poll(over),
+    refetchIntervalInBackground: true,
+  });
   const messages = useQuery({
     queryKey: ["job", job.id, "messages", over],
     queryFn: () =>
@@ -40,11 +55,14 @@ export function Curves({ job, metrics }: { job: JobShape; metrics: MetricsShape 
   const events = messages.data?.data;
   const notices = useMemo(() => noticesOf(events ?? []), [events]);
   const marks = useMemo(
-    () => notices.map((notice, index) => ({ x: at(notice.step), label: letter(index) })),
-    [notices, at],
+    () => [
+      ...notices.map((notice, index) => ({ x: at(notice.step), label: letter(index) })),
+      ...checkpointMarks(kept.data?.data ?? [], at),
+    ],
+    [notices, kept.data, at],
   );
   const steps = useMemo(() => stepsOf(metrics), [metrics]);
-  if (metrics.last_step === null) {
+  if (whole.last_step === null) {
     return (
       <Text c="dimmed" size="sm">
         {over ? "Nothing was measured before it ended." : "The first point comes when the base has been measured."}
@@ -52,13 +70,15 @@ export function Curves({ job, metrics }: { job: JobShape; metrics: MetricsShape 
     );
   }
   const open = (where: number) => {
-    const step = steps.reduce((best, one) => (Math.abs(at(one) - where) < Math.abs(at(best) - where) ? one : best));
+    const step = nearestStep(steps, where, at);
     navigate({
       to: "/jobs/$jobId/rollouts",
       params: { jobId: job.id },
       search: { step, purpose: step === 0 ? "eval" : undefined },
     });
   };
+  const zoom = (stretch: [number, number]) =>
+    navigate({ search: (old) => ({ ...old, ...stretchOf(steps, stretch, at) }), replace: true });
   return (
     <Stack gap="lg">
       <Group gap="xl" align="flex-end">
@@ -93,8 +113,10 @@ export function Curves({ job, metrics }: { job: JobShape; metrics: MetricsShape 
             onChangeEnd={(next) => navigate({ search: (old) => ({ ...old, smooth: next }), replace: true })}
           />
         </Stack>
-        <Text size="xs" c="dimmed" maw={360}>
-          The raw values stay as a faint line. A click on a point, or Enter at it, shows the rollouts of its step.
+        <StretchInputs key={`${from}-${to}`} from={from} to={to} last={whole.last_step} />
+        <Text size="xs" c="dimmed" maw={420}>
+          The raw values stay as a faint line. A click on a point, or Enter at it, shows the rollouts of its step;
+          drawing with the pointer looks closer. ◆ marks a kept checkpoint, ✓ the delivered one.
         </Text>
       </Group>
       <div className={classes.charts}>
@@ -110,6 +132,7 @@ export function Curves({ job, metrics }: { job: JobShape; metrics: MetricsShape 
               sync={job.id}
               marks={chart.wide ? marks : undefined}
               onSelect={open}
+              onZoom={zoom}
             />
           </div>
         ))}
@@ -123,10 +146,42 @@ function letter(index: number): string {
   return index < 26 ? String.fromCharCode(97 + index) : `${index + 1}`;
 }
 
-function stepsOf(metrics: MetricsShape): number[] {
-  const found = new Set<number>(metrics.evaluations.map((one) => one.step));
-  for (const one of metrics.series) if (one.name === "elapsed_s") for (const point of one.points) found.add(point[0]!);
-  return [...found].sort((a, b) => a - b);
+/** The shown steps by number: what drawing with the pointer does, for the keyboard, and the way back. */
+function StretchInputs({ from, to, last }: { from?: number; to?: number; last: number }) {
+  const navigate = useNavigate({ from: "/jobs/$jobId" });
+  const [ends, setEnds] = useState({ from: from ?? 0, to: to ?? last });
+  const show = useLater((next: typeof ends) => {
+    if (next.from < next.to) navigate({ search: (old) => ({ ...old, ...next }), replace: true });
+  }, 600);
+  const change = (changed: Partial<typeof ends>) => {
+    const next = { ...ends, ...changed };
+    setEnds(next);
+    show(next);
+  };
+  return (
+    <Group gap="xs" align="flex-end">
+      {(["from", "to"] as const).map((name) => (
+        <NumberInput
+          key={name}
+          size="xs"
+          w={86}
+          label={name === "from" ? "From step" : "To step"}
+          min={0}
+          value={ends[name]}
+          onChange={(value) => typeof value === "number" && change({ [name]: value })}
+        />
+      ))}
+      {from !== undefined && (
+        <Button
+          size="xs"
+          variant="default"
+          onClick={() => navigate({ search: (old) => ({ ...old, from: undefined, to: undefined }), replace: true })}
+        >
+          Show all steps
+        </Button>
+      )}
+    </Group>
+  );
 }
 
 function Notices({ jobId, notices }: { jobId: string; notices: readonly Notice[] }) {
