@@ -41,6 +41,7 @@ def test_within_one_standard_error_the_nearest_to_the_base_wins():
     chosen, judged = judge([base, near, best], kl_budget_nats=NO_BUDGET)
     assert chosen == 10
     assert [one.eligible for one in judged] == [False, True, True]
+    assert [one.standing for one in judged] == ["worse", "tied", "best"]
     assert "within one standard error of 0.2500" in judged[1].reason
 
 
@@ -68,6 +69,7 @@ def test_unhealthy_and_far_checkpoints_cannot_be_chosen():
     far = scored(20, [1.0, 1.0], 0.9)
     chosen, judged = judge([base, ill, far], kl_budget_nats=0.5)
     assert chosen == 0
+    assert [one.standing for one in judged] == ["best", "unfit", "unfit"]
     assert "cut off" in judged[1].reason
     assert "over the budget of 0.500" in judged[2].reason
 

@@ -115,13 +115,21 @@ class CheckpointManifest(Frozen):
     )
 
 
+Standing = Literal["best", "tied", "worse", "unfit", "not_a_finalist"]
+
+
 class Candidate(Frozen):
+    """`standing` is what the rule made of it: the highest mean of the fit ones, within one standard error of that,
+    further below, not to be delivered whatever it scores, or left behind before the last measurement.
+    """
+
     step: int
     adapter_digest: str
     mean: float
     standard_error_vs_best: float
     kl_nats: float
     eligible: bool
+    standing: Standing | None = Field(default=None, description="for programs; None in decisions of older versions")
     reason: str = Field(description="why it is eligible or not, in words")
 
 

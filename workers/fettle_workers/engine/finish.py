@@ -7,7 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fettle_workers.contract.events import Candidate, CandidateScores, Example, Finished, ScoreTable, Selection
+from fettle_workers.contract.events import (
+    Candidate,
+    CandidateScores,
+    Example,
+    Finished,
+    ScoreTable,
+    Selection,
+    Standing,
+)
 from fettle_workers.engine.data import RawRow
 from fettle_workers.engine.evaluate import all_samples, answer, scores_of
 from fettle_workers.engine.job import Job
@@ -210,24 +218,27 @@ def _numbers(items: Items) -> tuple[float | None, ...]:
 def _candidates(progress: Progress, judged: Sequence[Judged]) -> tuple[Candidate, ...]:
     """Every evaluated step: the finalists as judged last, the others with why they were none."""
     last = {one.step: one for one in judged}
-    return tuple(
-        Candidate(
-            step=entry.step,
-            adapter_digest=entry.adapter_digest,
-            mean=mean_and_error(entry.items)[0],
-            standard_error_vs_best=last[entry.step].standard_error_vs_best if entry.step in last else 0.0,
-            kl_nats=entry.kl_nats,
-            eligible=entry.step in last and last[entry.step].eligible,
-            reason=last[entry.step].reason if entry.step in last else _why_not(entry),
-        )
-        for entry in progress.table
+    return tuple(_candidate(entry, last.get(entry.step)) for entry in progress.table)
+
+
+def _candidate(entry: Entry, judged: Judged | None) -> Candidate:
+    standing, reason = (judged.standing, judged.reason) if judged else _why_not(entry)
+    return Candidate(
+        step=entry.step,
+        adapter_digest=entry.adapter_digest,
+        mean=mean_and_error(entry.items)[0],
+        standard_error_vs_best=judged.standard_error_vs_best if judged else 0.0,
+        kl_nats=entry.kl_nats,
+        eligible=judged is not None and judged.eligible,
+        standing=standing,
+        reason=reason,
     )
 
 
-def _why_not(entry: Entry) -> str:
+def _why_not(entry: Entry) -> tuple[Standing, str]:
     if entry.illness:
-        return f"not eligible: {entry.illness}"
-    return "not among the finalists: others were better, or as good and nearer to the base"
+        return "unfit", f"not eligible: {entry.illness}"
+    return "not_a_finalist", "not among the finalists: others were better, or as good and nearer to the base"
 
 
 def _examples(before: Sequence[Answered], after: Sequence[Answered]) -> tuple[Example, ...]:

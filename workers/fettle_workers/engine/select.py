@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fettle_workers.contract.events import Standing
+
 Items = NDArray[np.float64]  # one score per item, NaN where every grade failed
 
 NUM_RESAMPLES = 2000
@@ -58,6 +60,7 @@ class Judged:
     kl_nats: float
     fit: bool
     eligible: bool
+    standing: Standing
     reason: str
 
 
@@ -132,12 +135,16 @@ def _judge_one(scored: Scored, best: Scored, kl_budget_nats: float) -> Judged:
     reason = _unfit(scored, kl_budget_nats)
     fit = reason is None
     eligible = fit and (scored.step == best.step or difference >= -error)
-    if reason is None and scored.step == best.step:
-        reason = "eligible: the highest mean"
-    elif reason is None and eligible:
-        reason = f"eligible: {-difference:.4f} below the best, within one standard error of {error:.4f}"
-    elif reason is None:
-        reason = f"not eligible: {-difference:.4f} below the best, more than one standard error of {error:.4f}"
+    below = f"{-difference:.4f} below the best"
+    standing: Standing
+    if reason is not None:
+        standing = "unfit"
+    elif scored.step == best.step:
+        standing, reason = "best", "eligible: the highest mean"
+    elif eligible:
+        standing, reason = "tied", f"eligible: {below}, within one standard error of {error:.4f}"
+    else:
+        standing, reason = "worse", f"not eligible: {below}, more than one standard error of {error:.4f}"
     return Judged(
         step=scored.step,
         mean=mean,
@@ -145,6 +152,7 @@ def _judge_one(scored: Scored, best: Scored, kl_budget_nats: float) -> Judged:
         kl_nats=scored.kl_nats,
         fit=fit,
         eligible=eligible,
+        standing=standing,
         reason=reason,
     )
 

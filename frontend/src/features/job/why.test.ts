@@ -1,15 +1,23 @@
 import { expect, test } from "vitest";
 import type { SelectionShape } from "@/api/schema";
-import { bestOf, candidatesOf, rangeOf, whySentence } from "./why";
+import { bestOf, type Candidate, candidatesOf, rangeOf, whySentence } from "./why";
 
-const candidate = (step: number, mean: number, error: number, kl: number, eligible: boolean, reason = "eligible") => ({
+const candidate = (
+  step: number,
+  mean: number,
+  error: number,
+  kl: number,
+  eligible: boolean,
+  standing?: Candidate["standing"],
+) => ({
   step,
   adapter_digest: "d",
   mean,
   standard_error_vs_best: error,
   kl_nats: kl,
   eligible,
-  reason,
+  standing,
+  reason: "in words",
   finalist: true,
 });
 
@@ -17,9 +25,9 @@ const selection = (chosen: number, candidates: ReturnType<typeof candidate>[], v
   ({ chosen_step: chosen, verdict, rule: "the rule", candidates }) as unknown as SelectionShape;
 
 const three = [
-  candidate(0, 0.5, 0.07, 0, false, "not eligible: far below"),
-  candidate(20, 0.975, 0.01, 0.1, true),
-  candidate(40, 0.98, 0, 0.3, true, "eligible: the highest mean"),
+  candidate(0, 0.5, 0.07, 0, false, "worse"),
+  candidate(20, 0.975, 0.01, 0.1, true, "tied"),
+  candidate(40, 0.98, 0, 0.3, true, "best"),
 ];
 
 test("a tie is called a tie, and the smaller KL decides", () => {
@@ -35,8 +43,16 @@ test("the best itself, and no gain, have their own sentences", () => {
 });
 
 test("the best is the one the rule named, even when an unfit one scored more", () => {
-  const unfit = candidate(60, 0.99, 0.01, 9, false, "not eligible: KL 9 is over the budget");
+  const unfit = candidate(60, 0.99, 0.01, 9, false, "unfit");
   expect(bestOf(candidatesOf(selection(20, [...three, unfit])))?.step).toBe(40);
+  // Finalists that were asked more answers: the rule saw other means than the evaluations' own.
+  const higher = candidate(20, 0.985, 0.01, 0.1, true, "tied");
+  expect(bestOf([higher, three[2]!])?.step).toBe(40);
+});
+
+test("an older decision, which does not say what the best was, has the highest eligible one", () => {
+  const older = [...three, candidate(60, 0.99, 0.01, 9, false)].map((one) => ({ ...one, standing: undefined }));
+  expect(bestOf(older)?.step).toBe(40);
 });
 
 test("a finalist's mean is the one that the rule saw, of its graded rows", () => {

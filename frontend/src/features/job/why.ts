@@ -10,6 +10,8 @@ export interface Candidate {
   standard_error_vs_best: number;
   kl_nats: number;
   eligible: boolean;
+  /** What the rule made of it. Decisions of older versions do not say. */
+  standing?: "best" | "tied" | "worse" | "unfit" | "not_a_finalist" | null;
   reason: string;
   /** Measured once more at the end, with more answers. */
   finalist: boolean;
@@ -35,10 +37,10 @@ function meanOf(means: readonly (number | null)[]): number | null {
 
 /** Highest mean of those that stood for election; an unfit one may have had a higher. */
 export function bestOf(candidates: readonly Candidate[]): Candidate | undefined {
-  const named = candidates.find((one) => one.reason.includes("the highest mean"));
+  const eligible = candidates.filter((one) => one.eligible);
   return (
-    named ??
-    candidates.reduce<Candidate | undefined>((best, one) => (!best || one.mean > best.mean ? one : best), undefined)
+    candidates.find((one) => one.standing === "best") ??
+    eligible.reduce<Candidate | undefined>((best, one) => (!best || one.mean > best.mean ? one : best), undefined)
   );
 }
 
