@@ -16,7 +16,7 @@ from fettle_platform.datasets.validation import find_overlap, validate_rows_for
 from fettle_platform.jobs.models import Job
 from fettle_platform.jobs.states import Status
 from fettle_platform.jobs.transitions import Note, job_fail, queue
-from fettle_workers.contract.spec import ReinforcementMethod, TrainSpec
+from fettle_workers.contract.spec import DataRef, ReinforcementMethod, TrainSpec
 
 log = logging.getLogger(__name__)
 
@@ -63,19 +63,25 @@ def job_validate(*, job: Job, now: datetime) -> bool:
     """
     spec = TrainSpec.model_validate(job.spec)
     try:
-        notes = list(_findings(job, spec))
+        notes = list(files_check(job.project_id, spec))
     except FileUnusable as error:
         return job_fail(job, now=now, code=error.code, message=str(error), param=error.param, sources=_VALIDATING)
     notes.append(Note("Files validated, moving job to queued state"))
     return queue(job, now=now, sources=_VALIDATING, notes=notes)
 
 
-def _findings(job: Job, spec: TrainSpec) -> Iterable[Note]:
-    training = _file(job, job.training_file, "training_file")
+def files_check(project_id: int, spec: TrainSpec) -> Iterable[Note]:
+    """Read the files of a job that is, or may come to be; yields what is worth a warning.
+
+    Raises:
+        FileUnusable: with the line and what was expected there.
+        StoreUnavailable: the files could not be read now.
+    """
+    training = _file(project_id, spec.training_file, "training_file")
     reports = [("training file", _checked(training, "training_file", spec))]
     validation = None
-    if job.validation_file:
-        validation = _file(job, job.validation_file, "validation_file")
+    if spec.validation_file:
+        validation = _file(project_id, spec.validation_file, "validation_file")
         reports.append(("validation file", _checked(validation, "validation_file", spec)))
     for name, report in reports:
         yield from _warnings(name, report)
@@ -83,10 +89,10 @@ def _findings(job: Job, spec: TrainSpec) -> Iterable[Note]:
         yield from _overlap(training, validation)
 
 
-def _file(job: Job, file_id: str, param: str) -> File:
-    row = File.objects.filter(project_id=job.project_id, public_id=file_id).first()
+def _file(project_id: int, data: DataRef, param: str) -> File:
+    row = File.objects.filter(project_id=project_id, public_id=data.file_id).first()
     if row is None:
-        raise FileUnusable(param, f"`{param}`: the file {file_id} was deleted before the job could read it.")
+        raise FileUnusable(param, f"`{param}`: the file {data.file_id} was deleted before the job could read it.")
     return row
 
 

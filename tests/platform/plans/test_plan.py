@@ -77,6 +77,23 @@ def test_without_a_seed_the_same_question_is_asked_again(api, body, model_server
     assert first == second
 
 
+def test_a_field_that_the_grader_reads_and_a_row_lacks_is_named_with_its_line(api, body, model_server, error_of):
+    grader = GRADER | {"reference": "{{item.solution}}"}
+    asked = body(method={"type": "reinforcement", "reinforcement": {"grader": grader}})
+    found = error_of(api.post("/v1/fettle/plan", asked), 400)
+    assert (found["code"], found["param"]) == ("invalid_training_file", "training_file")
+    assert "line 1, solution" in found["message"]
+    assert model_server.asked == []
+
+
+def test_what_is_odd_about_the_rows_comes_with_the_plan(api, body, model_server):
+    asked = body(fettle=None, validation_file=body()["training_file"])
+    model_server.answer = PLAN | {"warnings": ["few rows"]}
+    overlap, few = api.post("/v1/fettle/plan", asked).json()["warnings"]
+    assert overlap.startswith("1 validation prompts are also in the training file")
+    assert few == "few rows"
+
+
 def test_what_the_job_would_fail_with_is_passed_on(api, body, model_server, error_of):
     model_server.status = 400
     error = {"message": "row 3 (line 4): too long", "param": "training_file", "code": "invalid_training_file"}
