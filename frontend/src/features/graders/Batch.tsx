@@ -4,10 +4,10 @@ import { useState } from "react";
 import { answer, api } from "@/api/client";
 import { modelsQuery } from "@/api/models";
 import { number, percent, plural } from "@/ui/format";
+import { type Definition, guessedGold } from "@/ui/grader/kinds";
 import { Histogram } from "@/ui/Histogram";
 import { Failure } from "@/ui/states";
 import { Untrusted } from "@/ui/Untrusted";
-import { type Definition, guessedGold } from "./kinds";
 import { type RowsChoice, RowsInput } from "./RowsInput";
 
 const test = async (definition: Definition, rows: RowsChoice, model: string | null) => {

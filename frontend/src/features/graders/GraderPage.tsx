@@ -4,13 +4,12 @@ import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { answer, api } from "@/api/client";
 import type { StoredGraderShape } from "@/api/schema";
-import { CodeEditor } from "@/ui/CodeEditor";
 import { Confirm } from "@/ui/Confirm";
+import { DefinitionEditor } from "@/ui/grader/DefinitionEditor";
+import { type Definition, KINDS, kindOf } from "@/ui/grader/kinds";
 import { Page, Section } from "@/ui/Page";
 import { Loaded } from "@/ui/states";
 import { Batch } from "./Batch";
-import { DefinitionForm } from "./DefinitionForm";
-import { type Definition, KINDS, kindOf } from "./kinds";
 import { graderQuery, gradersQuery } from "./queries";
 import { RedTeam } from "./RedTeam";
 import { TryOne } from "./TryOne";
@@ -41,7 +40,7 @@ function Workbench({ stored }: { stored: StoredGraderShape | null }) {
     >
       <SimpleGrid cols={{ base: 1, lg: 2 }} spacing="xl" verticalSpacing="xl">
         <Section title="Definition">
-          <Definitions definition={definition} onChange={setDefinition} />
+          <DefinitionEditor definition={definition} onChange={setDefinition} />
           <Save definition={definition} stored={stored} />
         </Section>
         <Section title="How it behaves">
@@ -74,53 +73,6 @@ function Workbench({ stored }: { stored: StoredGraderShape | null }) {
         </Section>
       </SimpleGrid>
     </Page>
-  );
-}
-
-function Definitions({ definition, onChange }: { definition: Definition; onChange: (next: Definition) => void }) {
-  const [text, setText] = useState<string | null>(null);
-  const [error, setError] = useState<string | null>(null);
-  return (
-    <Tabs
-      defaultValue="form"
-      keepMounted={false}
-      onChange={() => {
-        setText(null);
-        setError(null);
-      }}
-    >
-      <Tabs.List>
-        <Tabs.Tab value="form">Form</Tabs.Tab>
-        <Tabs.Tab value="json">JSON</Tabs.Tab>
-      </Tabs.List>
-      <Tabs.Panel value="form" pt="md">
-        <DefinitionForm definition={definition} onChange={onChange} />
-      </Tabs.Panel>
-      <Tabs.Panel value="json" pt="md">
-        <CodeEditor
-          label="Definition as JSON"
-          language="json"
-          value={text ?? JSON.stringify(definition, null, 2)}
-          onChange={(typed) => {
-            setText(typed);
-            try {
-              const parsed = JSON.parse(typed);
-              if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed))
-                throw new Error("expected an object {...}");
-              setError(null);
-              onChange(parsed);
-            } catch (failure) {
-              setError((failure as Error).message);
-            }
-          }}
-        />
-        {error && (
-          <Alert color="orange" mt="xs" role="status">
-            Not valid JSON, so the last valid definition is used: {error}
-          </Alert>
-        )}
-      </Tabs.Panel>
-    </Tabs>
   );
 }
 

@@ -3,9 +3,9 @@ import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
 import { answer, api } from "@/api/client";
 import { number, percent, plural } from "@/ui/format";
+import { type Definition, guessedGold } from "@/ui/grader/kinds";
 import { Failure } from "@/ui/states";
 import { Untrusted } from "@/ui/Untrusted";
-import { type Definition, guessedGold } from "./kinds";
 import { type RowsChoice, RowsInput } from "./RowsInput";
 
 const attack = (definition: Definition, rows: RowsChoice) => {

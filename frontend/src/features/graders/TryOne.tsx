@@ -5,9 +5,9 @@ import { answer, api } from "@/api/client";
 import type { GraderRunResult } from "@/api/schema";
 import { messagesOf, textOf } from "@/ui/Chat";
 import { number } from "@/ui/format";
+import type { Definition } from "@/ui/grader/kinds";
 import { Failure } from "@/ui/states";
 import { Untrusted } from "@/ui/Untrusted";
-import type { Definition } from "./kinds";
 import { filesQuery } from "./queries";
 
 /** Grades one answer to one row. */

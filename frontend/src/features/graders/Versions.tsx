@@ -3,9 +3,9 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { answer, api } from "@/api/client";
 import { dateTime } from "@/ui/format";
+import type { Definition } from "@/ui/grader/kinds";
 import { Failure, Loaded } from "@/ui/states";
 import { Untrusted } from "@/ui/Untrusted";
-import type { Definition } from "./kinds";
 import { versionsQuery } from "./queries";
 
 /** Versions never change; any of them can be taken up again. */

@@ -2,7 +2,7 @@ import { Button, Fieldset, Group, NumberInput, Select, Stack, Switch, Text, Text
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { modelsQuery } from "@/api/models";
-import { CodeEditor } from "@/ui/CodeEditor";
+import { CodeEditor } from "../CodeEditor";
 import { type Definition, type Field, KINDS, kindOf, withField } from "./kinds";
 
 interface FormProps {
