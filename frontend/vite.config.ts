@@ -50,6 +50,7 @@ export default defineConfig({
       },
     },
   },
-  server: { proxy: { "/v1": proxied } },
+  // The example that the page offers is that of the repository.
+  server: { proxy: { "/v1": proxied }, fs: { allow: [".", "../examples/demo"] } },
   test: { environment: "happy-dom", include: ["src/**/*.test.{ts,tsx}"], setupFiles: ["src/test-setup.ts"] },
 });

@@ -56,10 +56,18 @@ def test_a_job_is_made_in_the_page_watched_and_finished_early(open_page, client,
     ):
         page.get_by_role("combobox", name=label).click()
         page.get_by_role("option", name=option).first.click()
-    page.get_by_label("Definition, JSON").fill('{"type": "string_check"}')
-    expect(page.get_by_text("this field is required")).to_be_visible()
-    page.get_by_label("Definition, JSON").fill(json.dumps(GRADER))
+    page.get_by_role("button", name="Write one here").click()
+    page.get_by_role("tab", name="JSON").click()
+    definition = page.get_by_role("textbox", name="Definition as JSON")
+    definition.fill('{"type": "string_check"}')
+    expect(page.get_by_text("this field is required").first).to_be_visible()
+    definition.fill(json.dumps(GRADER | {"reference": "{{item.solution}}"}))
+    expect(page.get_by_text("line 1, solution").first).to_be_visible(timeout=60_000)
+    definition.fill(json.dumps(GRADER))
     expect(page.get_by_text("The server can run it.")).to_be_visible()
+    expect(page.get_by_text("make about 150 updates of 8 prompts")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Quick look").click()
+    page.get_by_role("button", name="Standard").click()
     page.get_by_label("Steps at most").fill("150")
     page.get_by_label("Steps between evaluations").fill("2")
     page.get_by_label("Suffix").fill("by")
@@ -99,7 +107,9 @@ def test_a_job_is_made_in_the_page_watched_and_finished_early(open_page, client,
     dialog.get_by_role("button", name="Finish early and keep the best").click()
     expect(page.get_by_role("status").first).to_contain_text("is delivered", timeout=TRAINING_S)
     assert client.fine_tuning.jobs.retrieve(job.id).fettle["step"] < 150
-    assert ["400" in problem for problem in page.problems] == [True]  # the half grader, which the server refused
+    # The half grader, and the one that reads what no row has: the server refused both.
+    assert page.problems
+    assert all("400" in problem for problem in page.problems), page.problems
 
 
 def test_why_a_checkpoint_was_chosen_is_a_sentence_a_picture_and_json(open_page, client, finished):

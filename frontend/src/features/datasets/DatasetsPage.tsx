@@ -2,6 +2,7 @@ import { Anchor, Badge, Table } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { bytes, dateTime, plural } from "@/ui/format";
+import { LoadExample } from "@/ui/LoadExample";
 import { Page } from "@/ui/Page";
 import { Empty, Loaded } from "@/ui/states";
 import { filesQuery } from "./queries";
@@ -17,9 +18,8 @@ export function DatasetsPage() {
         query={files}
         isEmpty={(page) => page.data.length === 0}
         empty={
-          <Empty title="No dataset yet.">
-            A few dozen rows are enough to begin. The folder examples of the source has ready ones, such as
-            examples/demo/train.jsonl.
+          <Empty title="No dataset yet." action={<LoadExample />}>
+            A few dozen rows are enough to begin.
           </Empty>
         }
       >

@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { dateTime } from "@/ui/format";
 import { useKeys } from "@/ui/keys";
+import { LoadExample } from "@/ui/LoadExample";
 import { Page } from "@/ui/Page";
 import { Empty, Loaded } from "@/ui/states";
 import { gradersQuery } from "./queries";
@@ -26,7 +27,7 @@ export function GradersPage() {
         query={graders}
         isEmpty={(page) => page.data.length === 0}
         empty={
-          <Empty title="No grader is stored yet." action={create}>
+          <Empty title="No grader is stored yet." action={<LoadExample />}>
             Build one by form or as JSON, try it on rows and against cheats, then give it a name.
           </Empty>
         }

@@ -4,6 +4,7 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useRef } from "react";
 import { answer, api } from "@/api/client";
 import { isOver, jobName, statusWord } from "@/api/jobs";
+import { modelsQuery } from "@/api/models";
 import { usePolling } from "@/api/polling";
 import type { JobWithProgressShape } from "@/api/schema";
 import { STATUSES, type Status, statusName } from "@/api/status";
@@ -39,7 +40,7 @@ export function JobsPage() {
     },
     refetchIntervalInBackground: true,
   });
-  const models = useQuery({ queryKey: ["models"], queryFn: () => answer(api.GET("/v1/models")) });
+  const models = useQuery(modelsQuery);
   const rows = jobs.data?.pages.flatMap((page) => page.data) ?? [];
   const chosen = search.compare ?? [];
   const filtered = Boolean(search.status?.length || search.model || search.text);
@@ -90,7 +91,7 @@ export function JobsPage() {
         />
         <Select
           label="Base model"
-          data={[...new Set(models.data?.data.map((model) => model.id))]}
+          data={[...new Set(models.data?.map((model) => model.id))]}
           value={search.model ?? null}
           onChange={(model) => change({ model: model ?? undefined })}
           placeholder="any"

@@ -1,8 +1,10 @@
-import { Select, Stack, Text, Textarea } from "@mantine/core";
+import { Alert, Button, Select, Stack, Text } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import { answer, api } from "@/api/client";
 import type { GraderValidateRequest } from "@/api/schema";
+import { DefinitionEditor } from "@/ui/grader/DefinitionEditor";
+import { type Definition, KINDS } from "@/ui/grader/kinds";
 
 interface GraderChoiceProps {
   stored: string;
@@ -10,14 +12,6 @@ interface GraderChoiceProps {
   onChange: (stored: string, text: string) => void;
   error?: string;
 }
-
-const EXAMPLE = `{
-  "type": "string_check",
-  "name": "right",
-  "operation": "eq",
-  "input": "{{sample.output_text}}",
-  "reference": "{{item.answer}}"
-}`;
 
 /** A stored grader's version, or a definition written here, which the server checks while it is written. */
 export function GraderChoice({ stored, text, onChange, error }: GraderChoiceProps) {
@@ -50,7 +44,7 @@ export function GraderChoice({ stored, text, onChange, error }: GraderChoiceProp
         data={options}
         value={stored || null}
         onChange={(next) => onChange(next ?? "", text)}
-        placeholder="None: written below"
+        placeholder="None: written here"
         error={stored ? error : undefined}
         clearable
         clearButtonProps={{ "aria-label": "Write one instead" }}
@@ -58,19 +52,26 @@ export function GraderChoice({ stored, text, onChange, error }: GraderChoiceProp
       />
       {!stored && (
         <>
-          <Textarea
-            label="Definition, JSON"
-            value={text}
-            onChange={(event) => onChange("", event.currentTarget.value)}
-            placeholder={EXAMPLE}
-            error={error ?? (check.isError ? check.error.message : undefined)}
-            autosize
-            minRows={8}
-            maxRows={24}
-            spellCheck={false}
-            styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)" } }}
-          />
-          {check.isSuccess && (
+          {text === "" ? (
+            <Button
+              variant="default"
+              style={{ alignSelf: "flex-start" }}
+              onClick={() => onChange("", JSON.stringify(KINDS[0]!.example, null, 2))}
+            >
+              Write one here
+            </Button>
+          ) : (
+            <DefinitionEditor
+              definition={parsed(text) ?? {}}
+              onChange={(next) => onChange("", JSON.stringify(next, null, 2))}
+            />
+          )}
+          {(error ?? check.error?.message) && (
+            <Alert color="red" role="alert">
+              {error ?? check.error?.message}
+            </Alert>
+          )}
+          {!error && check.isSuccess && (
             <Text size="sm" role="status">
               ✓ The server can run it.
             </Text>
@@ -81,7 +82,7 @@ export function GraderChoice({ stored, text, onChange, error }: GraderChoiceProp
   );
 }
 
-function parsed(text: string): object | undefined {
+function parsed(text: string): Definition | undefined {
   try {
     const value = JSON.parse(text);
     return typeof value === "object" && value !== null ? value : undefined;

@@ -10,12 +10,14 @@ import {
   Text,
   TextInput,
 } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useDebouncedValue } from "@mantine/hooks";
+import { type UseQueryResult, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { answer, api } from "@/api/client";
 import { ApiError } from "@/api/errors";
 import { jobQuery } from "@/api/jobs";
+import { modelsQuery } from "@/api/models";
 import type { JobCreateShapeRequest } from "@/api/schema";
 import { bytes } from "@/ui/format";
 import { useLater } from "@/ui/later";
@@ -26,6 +28,7 @@ import { formOf, rememberedBody, searchOf } from "./memory";
 import classes from "./new-job.module.css";
 import { Parameters } from "./Parameters";
 import { PreflightPanel, preflightQuery } from "./PreflightPanel";
+import { inShort, placeOf, planQuery } from "./plan";
 import { type Form, problemsOf, requestOf } from "./request";
 
 /** One page from rows to a running job; the address holds what was chosen. */
@@ -47,7 +50,7 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
     queryKey: ["files", "fine-tune"],
     queryFn: () => answer(api.GET("/v1/files", { params: { query: { purpose: "fine-tune", limit: 1000 } } })),
   });
-  const models = useQuery({ queryKey: ["models"], queryFn: () => answer(api.GET("/v1/models")) });
+  const models = useQuery(modelsQuery);
   const preflight = useQuery({ ...preflightQuery(search.preflight ?? ""), enabled: search.preflight !== undefined });
   const problems = problemsOf(form);
   const complete = Object.keys(problems).length === 0;
@@ -70,7 +73,12 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
       navigate({ to: "/jobs/$jobId", params: { jobId: job.id } });
     },
   });
-  const shown = (name: string) => (tried ? problems[name] : undefined);
+  const [asked] = useDebouncedValue(JSON.stringify(body), 500);
+  const foreseen = useQuery(planQuery(JSON.parse(asked), complete));
+  const place = foreseen.isError ? placeOf(foreseen.error) : null;
+  const plan = complete && !foreseen.isError ? foreseen.data : undefined;
+  const shown = (name: string) =>
+    (tried ? problems[name] : undefined) ?? (complete && place === name ? foreseen.error?.message : undefined);
   const fileOptions = (files.data?.data ?? []).map((file) => ({
     value: file.id,
     label: `${file.filename} · ${bytes(file.bytes)}`,
@@ -89,7 +97,7 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
             <Group align="flex-end">
               <Select
                 label="What training begins from"
-                data={[...new Set(models.data?.data.map((model) => model.id))]}
+                data={[...new Set(models.data?.map((model) => model.id))]}
                 value={form.model || null}
                 onChange={(model) => change({ model: model ?? "" })}
                 error={shown("model")}
@@ -112,7 +120,7 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
             lead={
               <>
                 {files.data?.data.length === 0 ? "There is no dataset yet. " : ""}
-                <Anchor size="sm" renderRoot={(props) => <Link to="/datasets" {...props} />}>
+                <Anchor size="sm" underline="always" renderRoot={(props) => <Link to="/datasets" {...props} />}>
                   Upload one
                 </Anchor>
               </>
@@ -135,6 +143,7 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
                 data={fileOptions}
                 value={form.validation || null}
                 onChange={(validation) => change({ validation: validation ?? "" })}
+                error={shown("validation")}
                 placeholder="Hold out a share"
                 searchable
                 clearable
@@ -155,6 +164,15 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
               )}
             </Group>
           </Section>
+          {plan && plan.warnings.length > 0 && (
+            <Alert color="orange" role="status" title="About the rows">
+              {plan.warnings.map((warning) => (
+                <Text size="sm" key={warning}>
+                  {warning}
+                </Text>
+              ))}
+            </Alert>
+          )}
           {form.method === "reinforcement" && (
             <Section
               title="Grader"
@@ -171,7 +189,10 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
           <Parameters
             form={form}
             problems={problems}
-            plan={fits ? (preflight.data?.plan ?? null) : null}
+            plan={plan?.plan ?? null}
+            reasons={plan?.reasons ?? {}}
+            state={stateOf(complete, foreseen)}
+            error={shown("parameters")}
             onChange={(set) => change({ set })}
           />
           <Section title="Name">
@@ -210,7 +231,7 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
         <aside className={classes.rail} aria-label="Summary">
           <Stack gap="sm">
             <Text fw={600}>This job</Text>
-            <Summary form={form} files={files.data?.data ?? []} />
+            <Summary form={form} files={files.data?.data ?? []} plan={plan ? inShort(plan.plan) : ""} />
             {usable && preflight.data?.verdict && (
               <Text size="sm">
                 Preflight: <b>{preflight.data.verdict === "dont" ? "don't" : preflight.data.verdict}</b>. Its answers
@@ -246,7 +267,21 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
   );
 }
 
-function Summary({ form, files }: { form: Form; files: readonly { id: string; filename: string }[] }) {
+/** What the values beside the parameters are, or why there are none. */
+function stateOf(complete: boolean, { isError, error, isFetching }: UseQueryResult): string {
+  if (!complete) return "Empty means auto. What each auto becomes is shown once model, data and grader are chosen.";
+  if (isFetching) return "Empty means auto. Working out what each auto becomes…";
+  if (isError) return placeOf(error) ? "What is wrong is said at its field." : `${error?.message} Empty means auto.`;
+  return "Empty means auto; beside each what it becomes for exactly this job, and why.";
+}
+
+interface SummaryProps {
+  form: Form;
+  files: readonly { id: string; filename: string }[];
+  plan: string;
+}
+
+function Summary({ form, files, plan }: SummaryProps) {
   const name = (id: string) => files.find((file) => file.id === id)?.filename ?? id;
   const changed = Object.keys(form.set).length;
   const lines: [string, string][] = [
@@ -257,6 +292,7 @@ function Summary({ form, files }: { form: Form; files: readonly { id: string; fi
       ? [["Grader", form.grader || (form.graderText.trim() ? "written here" : "–")] as [string, string]]
       : []),
     ["Parameters", changed ? `${changed} set, the rest auto` : "all auto"],
+    ...(plan ? [["Plan", plan] as [string, string]] : []),
   ];
   return (
     <dl className={classes.summary}>

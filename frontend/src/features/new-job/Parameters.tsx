@@ -1,15 +1,20 @@
-import { Anchor, NativeSelect, SimpleGrid, Stack, Text, TextInput } from "@mantine/core";
+import { Alert, Anchor, NativeSelect, SimpleGrid, Stack, Text, TextInput } from "@mantine/core";
 import { useState } from "react";
 import { FIELDS, type Field } from "@/api/hyperparameters";
 import { number } from "@/ui/format";
 import { Section } from "@/ui/Page";
+import { Presets } from "./Presets";
 import type { Form } from "./request";
 
 interface ParametersProps {
   form: Form;
   problems: Record<string, string>;
-  /** Of a preflight of exactly this job: what every auto resolves to. */
+  /** Of exactly this job: what every auto resolves to, and why. */
   plan: Record<string, unknown> | null;
+  reasons: Record<string, string>;
+  /** What is to be said about the plan: that it is being worked out, or why there is none. */
+  state: string;
+  error?: string;
   onChange: (set: Record<string, string>) => void;
 }
 
@@ -20,7 +25,7 @@ const GROUPS = [
 ] as const;
 
 /** Every parameter on auto unless set; beside each what auto becomes, as far as it is known now. */
-export function Parameters({ form, problems, plan, onChange }: ParametersProps) {
+export function Parameters({ form, problems, plan, reasons, state, error, onChange }: ParametersProps) {
   const fields = FIELDS.filter((field) => form.method === "reinforcement" || field.supervised);
   const [all, setAll] = useState(false);
   const change = (name: string, text: string) => {
@@ -34,11 +39,7 @@ export function Parameters({ form, problems, plan, onChange }: ParametersProps) 
   return (
     <Section
       title="Parameters and limits"
-      lead={
-        plan
-          ? "What auto becomes is what the preflight found for exactly this job."
-          : "Empty means auto. A preflight says exactly what each auto becomes; without one, the job says it when it starts."
-      }
+      lead={<span role="status">{state}</span>}
       actions={
         <Anchor component="button" type="button" size="sm" aria-expanded={all} onClick={() => setAll(!all)}>
           {all ? "Show fewer" : "Show all"}
@@ -46,6 +47,12 @@ export function Parameters({ form, problems, plan, onChange }: ParametersProps) 
       }
     >
       <Stack gap="lg">
+        <Presets form={form} onChange={onChange} />
+        {error && (
+          <Alert color="red" role="alert" title="The job would be refused">
+            {error}
+          </Alert>
+        )}
         {shown.map(([group, label]) => (
           <Stack gap="xs" key={group}>
             <Text size="sm" fw={600}>
@@ -61,6 +68,7 @@ export function Parameters({ form, problems, plan, onChange }: ParametersProps) 
                     value={form.set[field.name] ?? ""}
                     error={problems[field.name]}
                     planned={plan ? plan[field.plan ?? field.name] : undefined}
+                    reason={reasons[field.name]}
                     onChange={(text) => change(field.name, text)}
                   />
                 ))}
@@ -77,13 +85,15 @@ interface ParameterProps {
   value: string;
   error?: string;
   planned: unknown;
+  reason?: string;
   onChange: (text: string) => void;
 }
 
-function Parameter({ field, value, error, planned, onChange }: ParameterProps) {
+function Parameter({ field, value, error, planned, reason, onChange }: ParameterProps) {
   const known = planned === undefined || planned === null ? null : shortOf(planned);
+  const why = reason ?? field.auto;
   // Where the reason begins with the value, it is not said twice.
-  const said = known !== null && !field.auto.toLowerCase().startsWith(known) ? `${known}. ${field.auto}` : field.auto;
+  const said = known !== null && !why.toLowerCase().startsWith(known) ? `${known} – ${why}` : why;
   const about = value === "" ? `auto: ${said}` : "set by hand";
   const label = <span style={{ fontWeight: value === "" ? 400 : 700 }}>{field.label}</span>;
   const order: ("label" | "input" | "description" | "error")[] = ["label", "input", "description", "error"];

@@ -6,6 +6,7 @@ import { modelsQuery } from "@/api/models";
 import { usePolling } from "@/api/polling";
 import type { JobShape } from "@/api/schema";
 import { ago } from "@/ui/format";
+import { LoadExample } from "@/ui/LoadExample";
 import { Page, Section } from "@/ui/Page";
 import { Empty, Loaded } from "@/ui/states";
 import classes from "./overview.module.css";
@@ -24,6 +25,10 @@ export function OverviewPage() {
     queryFn: () => answer(api.GET("/v1/files", { params: { query: { purpose: "fine-tune", limit: 1000 } } })),
   });
   const graders = useQuery({ queryKey: ["graders"], queryFn: () => answer(api.GET("/v1/fettle/graders")) });
+  const preflights = useQuery({
+    queryKey: ["preflights"],
+    queryFn: () => answer(api.GET("/v1/fettle/preflight", { params: { query: { limit: 20 } } })),
+  });
   return (
     <Page title="Overview" lead={jobs.data && lead(jobs.data.data)}>
       <Loaded query={jobs}>
@@ -31,12 +36,13 @@ export function OverviewPage() {
           const steps = checklist({
             files: files.data?.data ?? [],
             numGraders: graders.data?.data.length ?? 0,
+            preflights: preflights.data?.data ?? [],
             jobs: data,
           });
-          const settled = files.data !== undefined && !graders.isPending;
+          const settled = files.data !== undefined && !graders.isPending && !preflights.isPending;
           return (
             <>
-              {settled && steps.some((step) => !step.done) && <Checklist steps={steps} />}
+              {settled && steps.some((step) => !step.done) && <Checklist steps={steps} begin={data.length === 0} />}
               <NeedsYou jobs={data} />
               <Running jobs={running(data)} />
               <LatestJobs jobs={data.filter((job) => !running([job]).length).slice(0, 5)} />
@@ -49,7 +55,7 @@ export function OverviewPage() {
   );
 }
 
-function Checklist({ steps }: { steps: Step[] }) {
+function Checklist({ steps, begin }: { steps: Step[]; begin: boolean }) {
   const next = steps.find((step) => !step.done);
   return (
     <Section title="From questions to a better model">
@@ -84,6 +90,7 @@ function Checklist({ steps }: { steps: Step[] }) {
           </li>
         ))}
       </ol>
+      {begin && <LoadExample />}
     </Section>
   );
 }

@@ -54,15 +54,17 @@ test("a failure needs somebody for three days, a pause until it is resumed", () 
 test("the checklist is ticked by what is there", () => {
   const bad = { status: "error" } as FileObject;
   const good = { status: "processed" } as FileObject;
-  const done = (facts: Parameters<typeof checklist>[0]) => checklist(facts).map((step) => step.done);
+  const done = (facts: Partial<Parameters<typeof checklist>[0]>) =>
+    checklist({ files: [], numGraders: 0, preflights: [], jobs: [], ...facts }).map((step) => step.done);
   expect(done({ files: [bad], numGraders: 0, jobs: [] })).toEqual([false, false, false, false]);
   expect(done({ files: [good], numGraders: 1, jobs: [] })).toEqual([true, true, false, false]);
-  expect(done({ files: [good], numGraders: 1, jobs: [job({}, { preflight_id: "preflight-1" })] })).toEqual([
+  expect(done({ files: [good], numGraders: 1, preflights: [{ status: "succeeded" }] })).toEqual([
     true,
     true,
     true,
     false,
   ]);
+  expect(done({ files: [good], numGraders: 1, preflights: [{ status: "running" }] })[2]).toBe(false);
   expect(done({ files: [good], numGraders: 1, jobs: [job({ status: "succeeded" })] })).toEqual([
     true,
     true,

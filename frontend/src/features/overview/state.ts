@@ -60,11 +60,12 @@ export interface Step {
 interface Facts {
   files: readonly FileObject[];
   numGraders: number;
+  preflights: readonly { status: string }[];
   jobs: readonly JobShape[];
 }
 
 /** The way to a first model; what is done is read from the project, not remembered. */
-export function checklist({ files, numGraders, jobs }: Facts): Step[] {
+export function checklist({ files, numGraders, preflights, jobs }: Facts): Step[] {
   return [
     {
       title: "Upload a dataset",
@@ -85,7 +86,7 @@ export function checklist({ files, numGraders, jobs }: Facts): Step[] {
       hint: "A preflight asks the model first and says whether there is anything to learn.",
       verb: "Check",
       to: "/jobs/new",
-      done: jobs.some((job) => job.fettle.preflight_id !== null || job.status === "succeeded"),
+      done: preflights.some((one) => one.status === "succeeded") || jobs.some((job) => job.status === "succeeded"),
     },
     {
       title: "Train",
