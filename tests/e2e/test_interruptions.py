@@ -100,6 +100,14 @@ def trainer_of(pid):
     return None
 
 
+def wait_for_next_trainer(server):
+    """Until the trainer of a job that nobody asked for yet has loaded its libraries."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not ((pid := trainer_of(server)) and "libtorch" in Path(f"/proc/{pid}/maps").read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def is_alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -178,10 +186,18 @@ def test_ctrl_c_hands_the_job_back_and_the_next_start_goes_on(embedded):
     assert "graceful shutdown exceeded" not in (platform.data_dir / "server.log").read_text()
     wait_for_death(children)
 
-    client = client_of(embedded())
+    platform = embedded()
+    client = client_of(platform)
     assert wait_for_end(client, job_id).status == "succeeded"
     steps = [event.data["step"] for event in client.fine_tuning.jobs.list_events(job_id) if event.type == "metrics"]
     assert sorted(steps) == list(range(13)), "no step was done twice"
+
+    server = platform.processes["up"]
+    wait_for_next_trainer(server.pid)
+    children = children_of(server.pid)
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait()
+    wait_for_death(children)
 
 
 def test_pause_resume_and_cancel(embedded, undisturbed):
@@ -191,11 +207,10 @@ def test_pause_resume_and_cancel(embedded, undisturbed):
 
     job_id = create(client)
     wait_for_step(client, job_id, 2)
+    trainer = trainer_of(platform.processes["up"].pid)
     assert client.fine_tuning.jobs.pause(job_id).status in ("pausing", "paused")
     paused = wait_until(client, job_id, lambda job: job.status == "paused", "paused")
-    trainer = trainer_of(platform.processes["up"].pid)
-    wait_for_death([trainer] if trainer else [])
-    assert trainer_of(platform.processes["up"].pid) is None
+    wait_for_death([trainer])
     at_pause = paused.fettle["step"]
     snapshot = next(iter(client.fine_tuning.jobs.checkpoints.list(job_id)))
     assert snapshot.step_number == at_pause

@@ -11,6 +11,7 @@ import pytest
 
 from fettle_workers.env import WorkerSettings
 from fettle_workers.store import open_store
+from fettle_workers.supervisor.next_trainer import NextTrainer
 from fettle_workers.supervisor.supervise import supervise
 from fettle_workers.supervisor.trainer import trainer_command
 
@@ -65,7 +66,8 @@ def run(control_plane, spec, tmp_path):
 
     def supervised(source, *, attempt=1):
         command = [sys.executable, "-c", PREAMBLE + textwrap.dedent(source)]
-        supervise("ftjob-1", attempt, settings=settings, stop=stop, command=command)
+        trainers = NextTrainer(command, threads=1, folder=settings.scratch)
+        supervise("ftjob-1", attempt, settings=settings, stop=stop, trainers=trainers)
 
     supervised.stop = stop
     supervised.store = open_store(f"file://{tmp_path}/store")

@@ -10,7 +10,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -40,7 +40,8 @@ from fettle_workers.env import WorkerSettings
 from fettle_workers.store import BlobCorrupt, BlobMissing, BlobStore, StoreUnavailable, open_store
 from fettle_workers.supervisor.control_plane import ControlPlane, ControlPlaneAway, Fenced, Refused
 from fettle_workers.supervisor.lease import Lease
-from fettle_workers.supervisor.trainer import Trainer, trainer_command
+from fettle_workers.supervisor.next_trainer import NextTrainer
+from fettle_workers.supervisor.trainer import Trainer
 from fettle_workers.supervisor.transfer import (
     checkpoint_folder,
     drop_uploaded,
@@ -78,7 +79,6 @@ class Attempt:
     work: Path
     inbox: queue.Queue[Event | _TrainerExited | _Changed]
     stop: threading.Event
-    command: Sequence[str]
     sequence: int = 0
     step: int = 0
 
@@ -89,19 +89,18 @@ def supervise(
     *,
     settings: WorkerSettings,
     stop: threading.Event,
-    command: Sequence[str] | None = None,
+    trainers: NextTrainer,
 ) -> None:
     """Claim the attempt and see it through. Returns when the job is in someone else's hands or has ended.
 
     A doubled or late wake-up is refused by the claim and returns at once. `stop` asks for a hand-back at the next
-    step boundary. `command` starts another trainer than Fettle's own.
+    step boundary.
     """
-    command = command or trainer_command(settings)
     control = ControlPlane(settings.control_plane_url, job_id, settings.shared_token)
     try:
         claimed = _claim(control, attempt)
         if claimed is not None:
-            _run(claimed, control, settings, stop, command)
+            _run(claimed, control, settings, stop, trainers)
     finally:
         control.close()
 
@@ -125,7 +124,7 @@ def _run(
     control: ControlPlane,
     settings: WorkerSettings,
     stop: threading.Event,
-    command: Sequence[str],
+    trainers: NextTrainer,
 ) -> None:
     inbox: queue.Queue[Event | _TrainerExited | _Changed] = queue.Queue()
     lease = Lease(
@@ -136,9 +135,9 @@ def _run(
         on_change=lambda: inbox.put(_Changed()),
     )
     work = settings.scratch / claimed.spec.job_id / f"a{claimed.attempt}"
-    run = Attempt(claimed, control, lease, open_store(settings.store_address), work, inbox, stop, command)
+    run = Attempt(claimed, control, lease, open_store(settings.store_address), work, inbox, stop)
     try:
-        _train(run, settings)
+        _train(run, settings, trainers)
     except Fenced:
         log.warning("%s attempt %d is over: another attempt owns the job", claimed.spec.job_id, claimed.attempt)
     except Refused as error:
@@ -151,7 +150,7 @@ def _run(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _train(run: Attempt, settings: WorkerSettings) -> None:
+def _train(run: Attempt, settings: WorkerSettings, trainers: NextTrainer) -> None:
     shutil.rmtree(run.work.parent, ignore_errors=True)  # what an earlier attempt left on this host
     run.work.mkdir(parents=True)
     try:
@@ -159,25 +158,21 @@ def _train(run: Attempt, settings: WorkerSettings) -> None:
     except (BlobMissing, BlobCorrupt) as error:
         _post(run, [Failed(code="internal_error", message=f"a file of this job is gone from the store: {error}")])
         return
-    trainer = Trainer(
-        RunnerInput(
-            spec=run.claimed.spec,
-            work_dir=str(run.work),
-            resume_from=resume_from,
-            judge=JudgeAccess(
-                control_plane_url=settings.control_plane_url,
-                attempt=run.claimed.attempt,
-                token=run.claimed.judge_token,
-            ),
-            egress_allow=tuple(settings.egress_allow),
-            sandbox_min_tier=settings.sandbox_min_tier,
+    job = RunnerInput(
+        spec=run.claimed.spec,
+        work_dir=str(run.work),
+        resume_from=resume_from,
+        judge=JudgeAccess(
+            control_plane_url=settings.control_plane_url,
+            attempt=run.claimed.attempt,
+            token=run.claimed.judge_token,
         ),
-        run.command,
-        threads=settings.threads,
-        on_event=run.inbox.put,
-        on_exit=lambda: run.inbox.put(_TrainerExited()),
+        egress_allow=tuple(settings.egress_allow),
+        sandbox_min_tier=settings.sandbox_min_tier,
     )
+    trainer = trainers.take()
     try:
+        trainer.begin(job, on_event=run.inbox.put, on_exit=lambda: run.inbox.put(_TrainerExited()))
         if not _relay(run, trainer, settings.preempt_grace_s):
             _account_for(run, trainer)
     finally:

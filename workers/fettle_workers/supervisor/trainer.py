@@ -37,27 +37,29 @@ def trainer_command(settings: WorkerSettings) -> list[str]:
 
 
 class Trainer:
-    """A running trainer. Closing its standard input ends it, whatever it does; so does the end of this process."""
+    """A trainer process: it waits for a job, takes one and never a second. Closing its standard input ends it, whatever
+    it does; so does the end of this process."""
 
-    def __init__(
-        self,
-        job: RunnerInput,
-        command: Sequence[str],
-        *,
-        threads: int,
-        on_event: Callable[[Event], None],
-        on_exit: Callable[[], None],
-    ) -> None:
-        self.log = Path(job.work_dir) / "trainer.log"
-        with self.log.open("ab") as log:
+    def __init__(self, command: Sequence[str], *, threads: int, log: Path) -> None:
+        self.log = log
+        with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=errors,
                 env=_environment(threads),
                 start_new_session=True,
             )
+        self._reader: threading.Thread | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def begin(self, job: RunnerInput, *, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> None:
+        """Give it its job. From now on its log lies in the job's work folder."""
+        self.log = self.log.replace(Path(job.work_dir) / "trainer.log")
         self._write(job.model_dump_json())
         self._reader = threading.Thread(target=self._read, args=(on_event, on_exit), name="trainer", daemon=True)
         self._reader.start()
@@ -72,7 +74,8 @@ class Trainer:
 
     def wait(self) -> int:
         """The exit status, after the last event was handed on."""
-        self._reader.join()
+        if self._reader is not None:
+            self._reader.join()
         return self._process.wait()
 
     def last_words(self) -> str:
