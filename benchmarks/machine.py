@@ -10,8 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 
 def exit_on_sigterm() -> None:
     """Make SIGTERM an ordinary exit, so that `with` blocks end the processes that a benchmark started."""
@@ -19,6 +17,8 @@ def exit_on_sigterm() -> None:
 
 
 def cache_dir() -> Path:
+    from platformdirs import user_cache_path  # here: a bare machine runs gpu.py, which needs no folder
+
     return user_cache_path("fettle") / "benchmarks"
 
 
