@@ -135,13 +135,13 @@ _MISSING: dict[Service, str] = {
     "judge": f"{{type}} graders need a judge model, which this installation does not have; {_INSTEAD}",
     "http": f"{{type}} graders need outgoing calls, which this installation does not make; {_INSTEAD}",
     "embedder": (
-        "text_similarity with the metric cosine needs an embedding model, which runs on a worker only and is not "
-        "everywhere (pip install 'fettle-server[embeddings]'); where there is one, try it in a preflight, else use "
+        "text_similarity with the metric cosine needs an embedding model, which this installation does not have (pip "
+        "install 'fettle-server[embeddings]') or has on its workers only; there, try it in a preflight, else use "
         "fuzzy_match, meteor or rouge_l"
     ),
     "scorer": (
-        "{type} graders need a reward model, which runs on a worker only and has to be in the operator's catalogue "
-        f"([reward_models] of models.toml); where there is one, try it in a preflight, else {_INSTEAD}"
+        "{type} graders need a reward model of the operator's catalogue ([reward_models] of models.toml), which this "
+        f"installation does not have or has on its workers only; there, try it in a preflight, else {_INSTEAD}"
     ),
 }
 

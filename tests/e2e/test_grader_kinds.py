@@ -9,6 +9,7 @@ from pathlib import Path
 import openai
 import pytest
 
+import fettle
 from fettle_graders.spec import GRADER_TYPES
 
 pytestmark = pytest.mark.e2e
@@ -47,7 +48,7 @@ def grading_service():
 
 @pytest.fixture(scope="module")
 def platform(shared_with, tmp_path_factory):
-    """`fettle up` with a reward model in its catalogue, and loopback allowed to endpoint graders."""
+    """`fettle up` with a reward model and embeddings in its catalogue, and loopback allowed to endpoint graders."""
     import torch
 
     from fettle_workers.adapters.scorer import RewardModel
@@ -55,7 +56,8 @@ def platform(shared_with, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     RewardModel.load(TINY, new_head=True).save(folder / "rm")
-    (folder / "models.toml").write_text(f'[reward_models."rm"]\nsource = "{folder / "rm"}"\n')
+    tables = {'reward_models."rm"': folder / "rm", 'embedding_models."default"': TINY}
+    (folder / "models.toml").write_text("".join(f'[{name}]\nsource = "{path}"\n' for name, path in tables.items()))
     return shared_with(FETTLE_MODELS_FILE=str(folder / "models.toml"), FETTLE_EGRESS_ALLOW="127.0.0.0/8")
 
 
@@ -152,6 +154,24 @@ def test_an_endpoint_trains_the_bundled_model(platform, grading_service):
     assert step["num_failed_grades"] == 0
     assert {"sample", "item", "trace_id"} == asked[0].keys()
     assert "answer" in asked[0]["item"]
+
+
+def test_the_lab_has_what_needs_torch_from_the_model_server(platform, tmp_path):
+    """One answer, many, and attacks, with a reward model and with embeddings; the server's own process has neither."""
+    client = fettle.Fettle(base_url=platform.base_url, api_key=platform.api_key)
+    rows = [{"messages": [{"role": "user", "content": f"{n} + 2"}], "answer": str(n + 2)} for n in range(4)]
+    patient = client.with_options(max_retries=20)  # until the model server has started
+    patient.chat.completions.create(model="fettle-tiny", messages=rows[0]["messages"], max_tokens=1)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for grader in (KINDS["reward_model"], KINDS["process"], NEAR | {"evaluation_metric": "cosine"}):
+        answer = client.fine_tuning.alpha.graders.run(grader=grader, model_sample="one\n\ntwo", item=rows[0])
+        assert not [flag for flag, raised in answer.metadata.errors.model_dump().items() if raised is True]
+        tested = client.graders.test(grader, source={"type": "reference", "template": ANSWER}, data=path)
+        assert (tested.num_answers, tested.grading["num_failed"]) == (4, 0)
+        attacked = client.graders.red_team(grader, gold=ANSWER, data=path)
+        assert attacked.attacks
+        assert attacked.grading["num_failed"] == 0
 
 
 def test_every_kind_is_here() -> None:

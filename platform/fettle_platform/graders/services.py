@@ -32,6 +32,7 @@ from fettle_graders.spec import (
 )
 from fettle_platform.accounts.scoping import Scope
 from fettle_platform.core.errors import InvalidRequest, NotFound, Unavailable
+from fettle_platform.judges.served import ServedEmbedder, ServedScorer
 from fettle_platform.judges.services import ProjectJudge, has_judges, judge_of
 from fettle_platform.registry.catalogue import has_embeddings, reward_models
 from fettle_workers.egress import Egress
@@ -49,9 +50,12 @@ def services_of_jobs() -> frozenset[str]:
 
 def services_for(scope: Scope) -> Services:
     """What graders may use in this process, on behalf of one project."""
+    model_server = settings.FETTLE.inference_url
     return Services(
         judge=ProjectJudge(scope.project) if has_judges() else None,
         http=HttpRemoteGrader(Egress(allowed=settings.FETTLE.egress_networks, timeout_s=RUN_S)),
+        embedder=ServedEmbedder(model_server) if model_server and has_embeddings() else None,
+        scorer=ServedScorer(model_server) if model_server and reward_models() else None,
         sandbox=CodeSandbox(_sandbox(), str(scope.organization.pk), with_output=True),
     )
 

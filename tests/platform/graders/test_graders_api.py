@@ -306,13 +306,62 @@ def test_a_judge_that_is_away_is_a_flag(api, judge_server, reply):
     assert errors["model_grader_server_error_details"] == "HTTP 401: no"
 
 
-def test_reward_models_are_named_by_the_operator_and_run_on_workers_only(api, error_of, change_env, tmp_path):
+@pytest.fixture
+def reward_model(change_env, tmp_path):
+    """`mine` in the operator's catalogue."""
     models = tmp_path / "models.toml"
     models.write_text('[reward_models."mine"]\nsource = "/models/mine"\n')
     change_env(models_file=models)
+    return {"type": "reward_model", "model": "mine", "prompt": "2 + 2", "activation": "none"}
+
+
+def test_reward_models_are_named_by_the_operator_and_without_a_model_server_run_on_workers(api, error_of, reward_model):
     assert services_of_jobs() >= {"scorer"}
-    mine = {"type": "reward_model", "model": "mine"}
-    assert "preflight" in error_of(run(api, mine, "5"), 400)["message"]
-    grader_require_judges(spec=parse_grader(mine), scope=None, param="grader")
+    assert "preflight" in error_of(run(api, reward_model, "5"), 400)["message"]
+    grader_require_judges(spec=parse_grader(reward_model), scope=None, param="grader")
     with pytest.raises(InvalidRequest, match="there are: `mine`"):
-        grader_require_judges(spec=parse_grader(mine | {"model": "theirs"}), scope=None, param="grader")
+        grader_require_judges(spec=parse_grader(reward_model | {"model": "theirs"}), scope=None, param="grader")
+
+
+def test_the_model_server_scores_for_a_process_without_torch(api, serve, reply, reward_model, change_env):
+    """Steps of log-odds 0 and ln 3: probabilities 1/2 and 3/4."""
+    server = serve(reply(200, {"scores": [1.5], "fault": None}), reply(200, {"scores": [0.0, 1.0986122886681098]}))
+    change_env(inference_url=server.url)
+    assert run(api, reward_model, "4").json()["reward"] == 1.5
+    asked = server.asked[0]
+    assert (asked.path, asked.json) == ("/fettle/scores", {"model": "mine", "texts": ["2 + 2\n\n4"]})
+    steps = {"type": "process", "model": "mine", "prompt": "2 + 2", "aggregate": "product"}
+    assert run(api, steps, "two\n\nfour").json()["reward"] == pytest.approx(0.375)
+    assert server.asked[1].json["texts"] == ["2 + 2\n\ntwo", "2 + 2\n\ntwo\n\nfour"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, {"fault": {"flag": "model_grader_server_error", "message": "no head", "details": "no head"}}, "no head"),
+        (404, b"not found", "HTTP 404 not found"),
+        (200, b"<html>", "not one of `fettle infer`"),
+        (200, {"scores": ["x"]}, "not one of `fettle infer`"),
+    ],
+)
+def test_a_model_server_that_cannot_score_is_a_flag(api, serve, reply, reward_model, change_env, status, body, words):
+    change_env(inference_url=serve(reply(status, body)).url)
+    answer = run(api, reward_model, "4").json()
+    assert answer["reward"] == 0.0
+    assert answer["metadata"]["errors"]["model_grader_server_error"] is True
+    assert words in answer["metadata"]["errors"]["model_grader_server_error_details"]
+
+
+def test_the_model_server_embeds_for_a_process_without_torch(api, serve, reply, change_env, monkeypatch):
+    """cos of (1, 0) and (0.6, 0.8) is 0.6."""
+    monkeypatch.setattr("fettle_platform.graders.services.has_embeddings", lambda: True)
+    server = serve(reply(200, {"vectors": [[1.0, 0.0], [0.6, 0.8]]}))
+    change_env(inference_url=server.url)
+    close = {
+        "type": "text_similarity",
+        "input": "{{sample.output_text}}",
+        "reference": "b",
+        "evaluation_metric": "cosine",
+    }
+    assert run(api, close | {"evaluation_metric": "cosine"}, "a").json()["reward"] == pytest.approx(0.6)
+    assert (server.asked[0].path, server.asked[0].json) == ("/fettle/embeddings", {"texts": ["a", "b"]})

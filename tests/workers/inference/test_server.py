@@ -17,6 +17,7 @@ import uvicorn
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from fettle_workers.adapters.scorer import RewardModel, TorchScorer
 from fettle_workers.contract.catalogue import BaseModelEntry
 from fettle_workers.engine.model import Policy, load_policy
 from fettle_workers.engine.sampler import Decoder
@@ -24,6 +25,7 @@ from fettle_workers.serving.app import create_app
 from fettle_workers.serving.models import Models
 from fettle_workers.serving.plans import Plans
 from fettle_workers.serving.scheduler import Scheduler
+from fettle_workers.serving.scoring import Scoring
 from fettle_workers.store import BlobStore, open_store
 
 LETTERS = {str(token): 40 for token in range(64, 90)}  # a to z: makes random models write text
@@ -64,9 +66,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_folder, wake) -> Iter
     scheduler = Scheduler()
     catalogue = {"small": BaseModelEntry(source=str(base)), "mamba": BaseModelEntry(source=str(model_folder("mamba")))}
     models = Models(catalogue, store, folder / "cache")
-    uvicorn_server = uvicorn.Server(
-        uvicorn.Config(create_app(models, scheduler, Plans(store)), port=0, log_config=None)
-    )
+    RewardModel.load(base, new_head=True).save(folder / "reward")
+    scoring = Scoring(TorchScorer({"mine": folder / "reward", "gone": folder / "nowhere"}))
+    app = create_app(models, scheduler, Plans(store), scoring)
+    uvicorn_server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     thread = threading.Thread(target=uvicorn_server.run, daemon=True)
     thread.start()
     while not uvicorn_server.started:
@@ -341,3 +344,24 @@ def test_decoding_stops_when_the_client_goes_away(server, streams):
             server.http.post("/v1/chat/completions", json=body, timeout=0.3)
     wait_until_idle(server)
     assert answer(server)["choices"]
+
+
+def test_reward_models_score_texts_as_they_do_in_a_trainer(server: Running) -> None:
+    texts = ["a short one", "a longer one, with more to read", ""]
+    reply = server.http.post("/fettle/scores", json={"model": "mine", "texts": texts}).json()
+    direct = TorchScorer({"mine": server.adapter.parent / "reward"}).score("mine", texts)
+    assert reply == {"scores": pytest.approx(direct), "fault": None}
+    assert len(set(direct)) == 3
+
+
+@pytest.mark.parametrize(("model", "words"), [("gone", "does not exist"), ("other", "the catalogue has gone, mine")])
+def test_a_reward_model_that_cannot_be_used_is_an_answer_with_its_reason(server, model: str, words: str) -> None:
+    reply = server.http.post("/fettle/scores", json={"model": model, "texts": ["x"]}).json()
+    assert reply["scores"] == []
+    assert reply["fault"]["flag"] == "model_grader_server_error"
+    assert words in reply["fault"]["message"]
+
+
+def test_what_this_server_has_not_is_no_model_and_no_crash(server: Running) -> None:
+    assert server.http.post("/fettle/embeddings", json={"texts": ["x"]}).status_code == 404
+    assert server.http.post("/fettle/scores", json={"model": "mine", "texts": ["x"] * 2000}).status_code == 400

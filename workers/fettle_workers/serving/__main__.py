@@ -15,12 +15,15 @@ from pathlib import Path
 import transformers
 import uvicorn
 
-from fettle_workers.contract.catalogue import load_catalogue
+from fettle_workers.adapters.embedder import TorchEmbedder
+from fettle_workers.adapters.scorer import TorchScorer
+from fettle_workers.contract.catalogue import embedding_model, load_catalogue, load_reward_models
 from fettle_workers.engine.model import use_threads
 from fettle_workers.serving.app import create_app
 from fettle_workers.serving.models import Models
 from fettle_workers.serving.plans import Plans
 from fettle_workers.serving.scheduler import Scheduler
+from fettle_workers.serving.scoring import Scoring
 from fettle_workers.store import open_store
 
 _GRACE_S = 5
@@ -46,7 +49,7 @@ def main() -> None:
     models = Models(load_catalogue(options.models_file), store, options.cache_dir)
     listener = socket.create_server((options.host, options.port))
     config = uvicorn.Config(
-        create_app(models, Scheduler(), Plans(store)),
+        create_app(models, Scheduler(), Plans(store), _scoring(options.models_file)),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=_GRACE_S,
@@ -57,6 +60,11 @@ def main() -> None:
         threading.Thread(target=_end_with_parent, args=(server,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn repeats Ctrl-C once it has ended in order
         server.run(sockets=[listener])
+
+
+def _scoring(models_file: Path | None) -> Scoring:
+    folders, folder = load_reward_models(models_file), embedding_model(models_file)
+    return Scoring(TorchScorer(folders) if folders else None, TorchEmbedder(folder) if folder else None)
 
 
 def _options() -> argparse.Namespace:

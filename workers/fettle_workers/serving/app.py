@@ -1,4 +1,4 @@
-"""The HTTP side: four routes, the stream, and what happens when a client goes away."""
+"""The HTTP side: the routes, the stream, and what happens when a client goes away."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from fettle_workers.contract.scoring import EmbedCall, ScoreCall
 from fettle_workers.contract.spec import TrainSpec
 from fettle_workers.serving.choice import Delta
 from fettle_workers.serving.errors import BadRequest, ServingError, bad_request
@@ -24,6 +25,7 @@ from fettle_workers.serving.plans import Plans
 from fettle_workers.serving.prepare import Prepared, prepare
 from fettle_workers.serving.scheduler import Job, Scheduler
 from fettle_workers.serving.schema import ChatRequest
+from fettle_workers.serving.scoring import Scoring
 from fettle_workers.serving.wire import Envelope, add, frame
 
 MAX_BODY_BYTES = 16 * 2**20
@@ -62,7 +64,7 @@ class Answering:
             self._scheduler.cancel(self._job)
 
 
-def create_app(models: Models, scheduler: Scheduler, plans: Plans) -> Starlette:
+def create_app(models: Models, scheduler: Scheduler, plans: Plans, scoring: Scoring) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         scheduler.start()
@@ -88,7 +90,13 @@ def create_app(models: Models, scheduler: Scheduler, plans: Plans) -> Starlette:
         name = f"ft-{spec.init_adapter.digest}" if spec.init_adapter else spec.base_model
         model = await asyncio.to_thread(models.get, name)
         plan = await asyncio.to_thread(plans.foresee, spec, model.policy)
-        return JSONResponse(plan.model_dump(mode="json"))
+        return _plain(plan)
+
+    async def score(request: Request) -> Response:
+        return _plain(await asyncio.to_thread(scoring.score, _parse(ScoreCall, await _body(request))))
+
+    async def embed(request: Request) -> Response:
+        return _plain(await asyncio.to_thread(scoring.embed, _parse(EmbedCall, await _body(request))))
 
     async def list_models(request: Request) -> Response:
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "fettle"} for name in models.base_names]
@@ -102,11 +110,17 @@ def create_app(models: Models, scheduler: Scheduler, plans: Plans) -> Starlette:
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
             Route("/v1/models", list_models),
             Route("/fettle/plan", foresee_plan, methods=["POST"]),
+            Route("/fettle/scores", score, methods=["POST"]),
+            Route("/fettle/embeddings", embed, methods=["POST"]),
             Route("/healthz", health),
         ],
         lifespan=lifespan,
         exception_handlers={ServingError: _failed, HTTPException: _refused, Exception: _crashed},
     )
+
+
+def _plain(answer: BaseModel) -> Response:
+    return JSONResponse(answer.model_dump(mode="json"))
 
 
 async def _body(request: Request) -> bytes:
