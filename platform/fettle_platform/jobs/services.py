@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Q
 
+from fettle_graders.python_source import line_that_runs_text
+from fettle_graders.spec import MultiSpec, PythonSpec
 from fettle_platform.accounts.scoping import Scope
 from fettle_platform.core.errors import InvalidRequest
 from fettle_platform.core.ids import new_id
@@ -107,7 +109,23 @@ def frozen_spec(scope: Scope, parsed: ParsedJob, served: Served, *, prefix: str 
 def _first_words(job: Job) -> list[Note]:
     files = ", ".join(file for file in (job.training_file, job.validation_file) if file)
     notes = [Note(f"Created fine-tuning job: {job.public_id}"), Note(f"Validating files: {files}")]
-    return [*notes, Note(_WANDB, level="warn")] if job.integrations else notes
+    notes += [Note(_WANDB, level="warn")] if job.integrations else []
+    return [*notes, *_advice(TrainSpec.model_validate(job.spec))]
+
+
+def _advice(spec: TrainSpec) -> Iterator[Note]:
+    """On graders that run what the model wrote beside the lines that decide its score."""
+    if not isinstance(spec.method, ReinforcementMethod):
+        return
+    grader = spec.method.grader
+    for part in grader.graders.values() if isinstance(grader, MultiSpec) else (grader,):
+        line = line_that_runs_text(part.source) if isinstance(part, PythonSpec) else None
+        if line is not None:
+            message = (
+                f"Grader {part.name!r} runs text as code in line {line}. If a completion gets there, it can write its "
+                "own grade; the kind `code` judges programs in a process of their own."
+            )
+            yield Note(message, level="warn", data={"code": "grader_runs_text", "grader": part.name, "line": line})
 
 
 def _integrations(request: JobRequest) -> list[dict[str, object]] | None:

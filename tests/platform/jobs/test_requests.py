@@ -245,3 +245,18 @@ def test_an_idempotency_key_makes_one_job(api, body):
     request = body()
     ids = {api.post(JOBS, request, headers={"Idempotency-Key": "k"}).json()["id"] for _ in range(2)}
     assert len(ids) == 1
+
+
+def test_a_grader_that_runs_what_the_model_wrote_is_warned_of(api, body):
+    runs = {"type": "python", "source": "def grade(sample, item):\n    return eval(sample['output_text'])\n"}
+    reads = {"type": "python", "source": "def grade(sample, item):\n    return len(sample['output_text'])\n"}
+    grader = {"type": "multi", "graders": {"runs": runs, "reads": reads}, "calculate_output": "runs + reads"}
+    job = api.post(
+        "/v1/fine_tuning/jobs",
+        body(method={"type": "reinforcement", "reinforcement": {"grader": grader}}),
+        format="json",
+    ).json()
+    events = api.get(f"/v1/fine_tuning/jobs/{job['id']}/events").json()["data"]
+    (warning,) = [event for event in events if event["level"] == "warn"]
+    assert warning["data"] == {"code": "grader_runs_text", "grader": "runs", "line": 2}
+    assert "the kind `code`" in warning["message"]

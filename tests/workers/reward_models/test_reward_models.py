@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +22,13 @@ from fettle_graders.spec import parse_grader
 from fettle_workers.adapters.graders import InProcessGraderRunner
 from fettle_workers.adapters.scorer import RewardModel, RewardModelError, TorchScorer
 from fettle_workers.engine.rollout_table import SCHEMA
-from fettle_workers.reward_models.train import Example, NoExamplesError, pair_accuracy, read_examples
+from fettle_workers.reward_models.train import (
+    Example,
+    NoExamplesError,
+    pair_accuracy,
+    read_examples,
+    train_reward_model,
+)
 
 TINY = Path(__file__).parents[3] / "workers" / "fettle_workers" / "base_models" / "fettle-tiny"
 
@@ -187,6 +194,40 @@ def test_a_process_model_learns_from_the_beginnings_of_answers(job, tmp_path) ->
     examples = read_examples(job[0], [path], kind="process", prompt="Q")
     assert [one.texts for one in examples] == [("Q\n\na", "Q\n\na\n\nb"), ("Q\n\nc",), ("Q\n\nd",)]
     assert [one.reward for one in examples] == [1.0, 0.0, 0.75]  # between the lowest, -2, and the highest, 2
+
+
+@pytest.fixture(scope="module")
+def judge_of_steps(job, tmp_path_factory) -> TorchScorer:
+    """A process model that only ever learned how whole answers of three steps were graded: one "no" spoils them."""
+    draw, records = random.Random(1), []
+    for row in range(40):
+        for _ in range(6):
+            words = [draw.choice(["yes", "yes", "yes", "no"]) for _ in range(3)]
+            text = "\n\n".join(f"{draw.randrange(100)} {word}" for word in words)
+            records.append({"source": "training_file", "row": row, "text": text, "reward": float("no" not in words)})
+    folder = tmp_path_factory.mktemp("process")
+    examples = read_examples(job[0], [write_rollouts(folder / "r.parquet", records)], kind="process", prompt="Q")
+    torch.manual_seed(0)
+    model = RewardModel.load(TINY, new_head=True)
+    train_reward_model(model, examples, steps=50, lr=1e-3, tell=lambda _: None)
+    model.save(folder / "prm")
+    return TorchScorer({"prm": folder / "prm"})
+
+
+def test_a_process_model_finds_the_bad_step_in_answers_it_never_saw(judge_of_steps) -> None:
+    """No step was ever labelled. Numbers from 100 are new; which of the three steps is the bad one varies."""
+    spec = parse_grader({"type": "process", "model": "prm", "prompt": "Q"})
+    found = good = 0
+    for number in range(30):
+        bad = number % 3
+        words = ["no" if step == bad else "yes" for step in range(3)]
+        answer = "\n\n".join(f"{100 + 7 * number + step} {word}" for step, word in enumerate(words))
+        result = grade(spec, judge_of_steps, answer)
+        drops = [before - after for before, after in pairwise([1.0, *result.notes["steps"]])]
+        found += drops.index(max(drops)) == bad
+        good += grade(spec, judge_of_steps, answer.replace("no", "yes")).score > result.score
+    assert found >= 27  # 10 by chance
+    assert good == 30
 
 
 def test_rollouts_that_teach_nothing_are_refused(job, tmp_path) -> None:
