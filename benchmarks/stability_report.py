@@ -69,7 +69,7 @@ def _control(records: Sequence[Record]) -> str:
     lines = [f"Random-reward control, {len(records)} runs, mean gain on the true task with its 95 % interval:"]
     for name, key in (("delivered", "gain"), ("last, not delivered", "last_gain")):
         values = np.array([record[key][0] for record in records])
-        found = measure_gain(values, np.zeros(len(values)), seed=0)  # of few runs by Student's t
+        found = measure_gain(values, np.zeros(len(values)))  # of few runs by Student's t
         lines.append(f"{name}: {found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})")
     claimed = sum(record.get("verdict") == "improved" for record in records)
     worse = _names([record for record in records if _is_worse(record)]) or "none"

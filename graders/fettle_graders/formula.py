@@ -98,6 +98,60 @@ class Formula:
                 stack.append(step)
         return stack[0]
 
+    def weights(self) -> dict[str, float] | None:
+        """What each grader is multiplied by, if the formula is a weighted sum (a constant added changes nothing).
+
+        None: it is anything else, such as a product of graders or a minimum.
+        """
+        stack: list[_Sum] = []
+        for step in self.steps:
+            if isinstance(step, Variable):
+                stack.append(_Sum(0.0, {step.name: 1.0}))
+            elif isinstance(step, Call):
+                terms = stack[-step.arity :]
+                del stack[-step.arity :]
+                combined = _combined(step, terms)
+                if combined is None:
+                    return None
+                stack.append(combined)
+            else:
+                stack.append(_Sum(step, {}))
+        return stack[0].weights
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """A constant, and weights on graders."""
+
+    constant: float
+    weights: dict[str, float]
+
+    def times(self, factor: float) -> _Sum:
+        return _Sum(self.constant * factor, {name: weight * factor for name, weight in self.weights.items()})
+
+    def plus(self, other: _Sum) -> _Sum:
+        names = dict.fromkeys([*self.weights, *other.weights])
+        both = {name: self.weights.get(name, 0.0) + other.weights.get(name, 0.0) for name in names}
+        return _Sum(self.constant + other.constant, both)
+
+
+def _combined(call: Call, terms: list[_Sum]) -> _Sum | None:
+    """The call as a weighted sum of its arguments; None when it is none."""
+    try:
+        if not any(term.weights for term in terms):
+            return _Sum(_apply(call, [term.constant for term in terms]), {})
+        first, last = terms[0], terms[-1]
+        if call.name in ("+", "-"):
+            signed = last if call.name == "+" else last.times(-1.0)
+            return signed if call.arity == 1 else first.plus(signed)
+        if call.name == "*" and not (first.weights and last.weights):
+            return first.times(last.constant) if first.weights else last.times(first.constant)
+        if call.name == "/" and not last.weights:
+            return first.times(_apply(call, [1.0, last.constant]))
+    except FormulaError:
+        return None
+    return None
+
 
 def parse_formula(text: str) -> Formula:
     """Read a formula.

@@ -63,6 +63,25 @@ def test_worked_numbers(text: str, expected: float) -> None:
     assert value(text) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("0.8 * a + b / 4 - 3", {"a": 0.8, "b": 0.25}),
+        ("-(a - 2 * b) * 2^2", {"a": -4.0, "b": 8.0}),
+        ("a + a", {"a": 2.0}),
+        ("(a + b) / max(2, 4)", {"a": 0.25, "b": 0.25}),
+        ("7", {}),
+        ("a * b", None),
+        ("min(a, b)", None),
+        ("a / b", None),
+        ("a ^ 2", None),
+        ("a / 0", None),
+    ],
+)
+def test_weights_of_a_sum(text: str, weights: dict[str, float] | None) -> None:
+    assert parse_formula(text).weights() == weights
+
+
 def test_variables() -> None:
     assert value("0.7 * correct + 0.3 * max(0, 1 - length)", correct=1.0, length=0.5) == pytest.approx(0.85)
     assert parse_formula("a + b * a").variables == {"a", "b"}

@@ -93,14 +93,17 @@ def bootstrap(
     return Estimate(value, min(low, value), max(high, value))
 
 
-def student_t(degrees: int) -> float:
-    """The 97.5 % point of Student's t: exact for 1 and 2 degrees, within 0.5 % above.
+def student_t(degrees: int, probability: float = 0.975) -> float:
+    """A point of Student's t, by default the 97.5 % point: exact for 1 and 2 degrees, within 0.5 % above.
 
     Source: Cornish-Fisher expansion, Abramowitz & Stegun 26.7.5.
     """
-    if degrees <= 2:
-        return (12.706205, 4.302653)[degrees - 1]
-    z, v = _Z, degrees
+    share = 2 * probability - 1
+    if degrees == 1:
+        return math.tan(math.pi * share / 2)
+    if degrees == 2:
+        return share * math.sqrt(2 / (1 - share**2))
+    z, v = NormalDist().inv_cdf(probability), degrees
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,

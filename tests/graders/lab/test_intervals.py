@@ -25,6 +25,11 @@ def test_students_t_is_the_table(degrees, point):
     assert student_t(degrees) == pytest.approx(point, rel=0.005)
 
 
+@pytest.mark.parametrize(("degrees", "point"), [(1, 6.3138), (2, 2.9200), (3, 2.3534), (5, 2.0150), (30, 1.6973)])
+def test_other_points_of_students_t_are_the_tables(degrees, point):
+    assert student_t(degrees, 0.95) == pytest.approx(point, rel=0.005)
+
+
 def test_the_mean_over_rows_is_no_narrower_than_students_t():
     # mean 0.5, standard deviation sqrt(1/3), three degrees: 3.1824 * sqrt(1/3) / 2 = 0.9187, cut to [0, 1].
     few = mean_over_rows([0.0, 1.0, 0.0, 1.0])

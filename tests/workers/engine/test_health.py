@@ -4,7 +4,7 @@ import pytest
 
 from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.grade_log import GradeLog
-from fettle_workers.engine.health import Finding, Health, Signs, judge_gap
+from fettle_workers.engine.health import Finding, Health, Signs, judge_gap, judge_second_opinion
 from fettle_workers.engine.penalties import EntropyFloor, KlControl, LengthControl
 from fettle_workers.engine.stopping import EarlyStop
 
@@ -130,6 +130,17 @@ def test_training_reward_up_and_held_out_down_is_suspected_from_two_standard_err
     assert gap(-0.15) == "train_and_held_out_part"
     assert gap(-0.25) == "suspected_reward_hacking"
     assert gap(-0.25, train=(0.5, 0.5)) is None
+
+
+def test_a_grader_beside_the_reward_that_falls_while_the_reward_rises_is_suspected_from_two_standard_errors():
+    def opinion(change, gain=0.2):
+        found = judge_second_opinion("tone", gain=gain, change=change, standard_error=0.1)
+        return found and found.code
+
+    assert opinion(-0.05) is None
+    assert opinion(-0.15) == "second_grader_fell"
+    assert opinion(-0.25) == "suspected_reward_hacking"
+    assert opinion(-0.25, gain=-0.1) is None  # the reward fell, too: nothing was tricked
 
 
 def test_few_groups_that_teach_are_told():

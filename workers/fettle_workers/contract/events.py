@@ -145,7 +145,7 @@ class Example(Frozen):
 
 
 class CandidateScores(Frozen):
-    """A finalist as the rule saw it."""
+    """A checkpoint as the rule saw it."""
 
     step: int
     kl_nats: float
@@ -166,7 +166,11 @@ class ScoreTable(Frozen):
     report_rows: tuple[int, ...] = ()
     kl_budget_nats: float | None = Field(description="None: there is no budget")
     seed: int = Field(description="of the resampling")
-    candidates: tuple[CandidateScores, ...]
+    candidates: tuple[CandidateScores, ...] = Field(description="the finalists, from which the rule chooses")
+    others: tuple[CandidateScores, ...] = Field(
+        default=(),
+        description="the other evaluated checkpoints, where the gain is `corrected`: they might have won, too",
+    )
     base_report: tuple[float | None, ...] = Field(default=(), description="step 0 on the report rows")
     chosen_report: tuple[float | None, ...] = Field(default=(), description="the rule's choice on the report rows")
 

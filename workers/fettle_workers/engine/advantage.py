@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,35 @@ def group_advantages(rewards_GK: NDArray[np.float64], scale: float | None) -> Ad
     if scale is not None:
         values_GK = values_GK / max(scale, MIN_STD)
     return Advantages(values_GK, informative_G, std_G, scale)
+
+
+def balanced_rewards(
+    rewards_GK: NDArray[np.float64],
+    scores: Mapping[str, NDArray[np.float64]],
+    weights: Mapping[str, float],
+    scales: Mapping[str, float],
+) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """The weighted sum of several graders after each was centred on its group and brought to the same spread.
+
+    In the plain sum the grader of the widest range decides alone, whatever its weight. A group whose rewards are equal
+    stays equal: its graders cancel each other out as the user's formula says they should.
+
+    Args:
+        rewards_GK: what the formula made of the scores; NaN where the completion has no part.
+        scores: [G, K] of each grader.
+        scales: moving averages of each grader's deviation inside groups, so far; the new ones are returned.
+
+    Source: each reward normalised by itself, GDPO, arXiv:2601.05242, with the moving divisor of `group_advantages`.
+    """
+    has_part_GK = ~np.isnan(rewards_GK)
+    balanced_GK, new_scales = np.zeros(rewards_GK.shape), dict(scales)
+    for name, weight in weights.items():
+        own = group_advantages(np.where(has_part_GK, scores[name], np.nan), scales.get(name))
+        balanced_GK += weight * own.values_GK
+        if own.scale is not None:
+            new_scales[name] = own.scale
+    balanced_GK[~is_informative(rewards_GK)] = 0.0
+    return np.where(has_part_GK, balanced_GK, np.nan), new_scales
 
 
 def is_informative(rewards_GK: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fettle_workers.engine.advantage import Advantages, group_advantages, length_penalty, overlong_penalty
+from fettle_workers.engine.advantage import (
+    Advantages,
+    balanced_rewards,
+    group_advantages,
+    length_penalty,
+    overlong_penalty,
+)
 from fettle_workers.engine.health import Finding
 from fettle_workers.engine.plan import Plan
 from fettle_workers.engine.progress import Progress
@@ -29,9 +36,24 @@ def judge_groups(progress: Progress, plan: Plan, groups: Sequence[Sequence[Rollo
         extremes = [value for value in (progress.lowest_reward, progress.highest_reward) if value is not None]
         progress.lowest_reward = float(min(graded.min(), *extremes)) if extremes else float(graded.min())
         progress.highest_reward = float(max(graded.max(), *extremes)) if extremes else float(graded.max())
-    advantages = group_advantages(rewards_GK - _length_costs(progress, plan, groups, rewards_GK), progress.reward_scale)
-    progress.reward_scale = advantages.scale
-    return advantages
+    costs_GK = _length_costs(progress, plan, groups, rewards_GK)
+    plain = group_advantages(rewards_GK - costs_GK * (progress.reward_scale or 1.0), progress.reward_scale)
+    progress.reward_scale = plain.scale
+    if plan.grader_weights is None:
+        return plain
+    scores = {name: _score_table(groups, name) for name in plan.grader_weights}
+    balanced_GK, progress.grader_scales = balanced_rewards(
+        rewards_GK, scores, plan.grader_weights, progress.grader_scales
+    )
+    balanced = group_advantages(balanced_GK - costs_GK * (progress.balanced_scale or 1.0), progress.balanced_scale)
+    progress.balanced_scale = balanced.scale
+    return replace(plain, values_GK=balanced.values_GK, informative_G=balanced.informative_G)
+
+
+def _score_table(groups: Sequence[Sequence[Rollout]], grader: str) -> NDArray[np.float64]:
+    """[G, K] of one grader inside a multi grader, NaN where it failed."""
+    scores = [[rollout.grade.sub_scores.get(grader) for rollout in group] for group in groups]
+    return np.array(scores, dtype=np.float64)  # None becomes NaN
 
 
 def watch_truncation(progress: Progress, groups: Sequence[Sequence[Rollout]]) -> Finding | None:
@@ -55,7 +77,7 @@ def watch_truncation(progress: Progress, groups: Sequence[Sequence[Rollout]]) ->
 def _length_costs(
     progress: Progress, plan: Plan, groups: Sequence[Sequence[Rollout]], rewards_GK: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """[G, K], in units of the grader's usual spread, so that length weighs the same for every grader."""
+    """[G, K], in units of the usual spread inside groups, so that length weighs the same for every grader."""
     lengths_GK = np.array([[len(rollout.completion.ids) for rollout in group] for group in groups])
     costs_GK = np.zeros(rewards_GK.shape)
     if progress.long_costs:
@@ -65,7 +87,7 @@ def _length_costs(
         costs_GK += coef * length_penalty(
             lengths_GK, rewards_GK, lowest=progress.lowest_reward, highest=progress.highest_reward
         )
-    return costs_GK * (progress.reward_scale or 1.0)
+    return costs_GK
 
 
 def length_coef(progress: Progress, plan: Plan) -> float:

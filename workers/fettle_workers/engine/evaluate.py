@@ -17,9 +17,10 @@ from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.job import mean
 from fettle_workers.engine.logprob import mean_kl
 from fettle_workers.engine.model import Policy
+from fettle_workers.engine.parts import watched_graders
 from fettle_workers.engine.ports import GraderRunner, Sampler
 from fettle_workers.engine.processes import Processes
-from fettle_workers.engine.progress import Entry
+from fettle_workers.engine.progress import Entry, mean_of_known
 from fettle_workers.engine.rollout import Group, Purpose, Rollout, collect, collect_shares, grader_metrics
 from fettle_workers.engine.sampler import SamplingParams
 from fettle_workers.engine.seeds import stable_seed
@@ -128,6 +129,7 @@ def evaluate_policy(
         kl_nats=mean_kl(policy, [rollout.sequence for rollout in rollouts], processes),
         truncated_share=sum(rollout.is_truncated for rollout in rollouts) / len(rollouts),
         tokens_mean=sum(len(rollout.completion.ids) for rollout in rollouts) / len(rollouts),
+        watched={name: [_part_mean(group, name) for group in groups] for name in watched_graders(grader_spec)},
     )
     event = _event(entry, rollouts, grader_spec, in_sample=in_sample)
     return Evaluated(entry, rollouts, event, total_s=time.perf_counter() - start)
@@ -170,6 +172,12 @@ def scores_of(groups: Sequence[Sequence[Rollout]]) -> list[list[float | None]]:
 def _measured(rollout: Rollout) -> float | None:
     vote = rollout.grade.vote
     return rollout.reward if vote is None or vote.is_right is None else float(vote.is_right)
+
+
+def _part_mean(group: Sequence[Rollout], grader: str) -> float | None:
+    """Mean score of one grader inside a multi grader, None when every grade failed."""
+    mean = mean_of_known([rollout.grade.sub_scores.get(grader) for rollout in group])
+    return None if math.isnan(mean) else mean
 
 
 def all_samples(scores: Sequence[Sequence[float | None]]) -> Items:

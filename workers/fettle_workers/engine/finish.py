@@ -29,7 +29,7 @@ from fettle_workers.engine.verdict import choose, reach_verdict
 
 _NUM_EXAMPLES = 3
 # Successive halving: the best third of the candidates gets a few more answers, the best five of them many.
-_FIRST_ROUND_SHARE, _FIRST_ROUND_SAMPLES = 3, 4
+FIRST_ROUND_SHARE, FIRST_ROUND_SAMPLES = 3, 4
 NUM_FINALISTS = 5
 
 
@@ -99,9 +99,9 @@ def kept_finalists(entries: Sequence[Entry], *, kl_budget_nats: float, num: int)
 def _halved(job: Job[Plan], source: Rollouts) -> list[Entry]:
     """The finalists with more answers each: cheap looks at many, dear ones at few."""
     plan, progress = job.plan, job.progress
-    num = max(NUM_FINALISTS, math.ceil(len(progress.table) / _FIRST_ROUND_SHARE))
+    num = max(NUM_FINALISTS, math.ceil(len(progress.table) / FIRST_ROUND_SHARE))
     entries = progress.kept
-    for limit, samples in ((num, _FIRST_ROUND_SAMPLES), (NUM_FINALISTS, plan.finalist_samples)):
+    for limit, samples in ((num, FIRST_ROUND_SAMPLES), (NUM_FINALISTS, plan.finalist_samples)):
         entries = kept_finalists(entries, kl_budget_nats=plan.kl_budget_nats, num=limit)
         entries = [_looked_at_again(job, source, entry, samples) for entry in entries]
     return entries
@@ -154,18 +154,16 @@ def deliver(
 ) -> Selection:
     """Apply the rule to the finalists and the gate to its choice. Leaves the delivered adapter in the policy."""
     plan, progress = job.plan, job.progress
+    looked_at = {entry.step for entry in entries}
+    left = [entry for entry in progress.table if entry.step not in looked_at] if method == "corrected" else []
     table = ScoreTable(
         method=method,
         rows=tuple(row.index for row in rows),
         report_rows=() if method == "corrected" else tuple(row.index for row in report_rows),
         kl_budget_nats=kl_budget_nats if math.isfinite(kl_budget_nats) else None,
         seed=stable_seed(job.spec.seed, "bootstrap"),
-        candidates=tuple(
-            CandidateScores(
-                step=entry.step, kl_nats=entry.kl_nats, illness=entry.illness, item_means=_numbers(entry.items)
-            )
-            for entry in entries
-        ),
+        candidates=tuple(map(_stored, entries)),
+        others=tuple(map(_stored, left)),
     )
     chosen_step, _ = choose(table)
     base = measure(progress.entry(0))
@@ -209,6 +207,12 @@ def _measured_on(method: Method, num_rows: int, samples: int, *, in_sample: bool
             "taken off by resampling the rows"
         )
     return f"{num_rows} held-out rows, on which checkpoints were chosen, too{each}: too few for a claim"
+
+
+def _stored(entry: Entry) -> CandidateScores:
+    return CandidateScores(
+        step=entry.step, kl_nats=entry.kl_nats, illness=entry.illness, item_means=_numbers(entry.items)
+    )
 
 
 def _numbers(items: Items) -> tuple[float | None, ...]:

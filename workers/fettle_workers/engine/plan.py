@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from fettle_graders.spec import GraderSpec
 from fettle_workers.contract.spec import (
     ReinforcementHyperparameters,
     SupervisedHyperparameters,
 )
 from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.lora import ALPHA
+from fettle_workers.engine.parts import grader_weights, watched_graders
 
 MIN_COMPLETIONS_PER_STEP = 64
 COMPLETIONS_PER_STEP = 128
@@ -38,6 +40,9 @@ class Plan:
         kl_coef: None means zero until the KL budget is passed.
         length_penalty: None means zero until answers grow without getting better.
         in_sample: there are no held-out rows, evaluations use training rows.
+        grader_weights: of a multi grader whose formula is a weighted sum: its graders are brought to one spread before
+            they are weighted. None: the reward is taken as it is.
+        watched_graders: of a multi grader, those that its formula does not read: held against the reward.
     """
 
     num_rows: int
@@ -66,6 +71,8 @@ class Plan:
     length_penalty: float | None
     kl_budget_nats: float
     early_stopping: bool
+    grader_weights: dict[str, float] | None = None
+    watched_graders: list[str] = field(default_factory=list)
 
     @property
     def prompts_per_step(self) -> int:
@@ -119,6 +126,7 @@ def resolve_plan(
     hidden_size: int,
     completion_room: int,
     base_lengths: Sequence[int],
+    grader: GraderSpec | None = None,
 ) -> Plan:
     """Resolve every `auto`.
 
@@ -126,6 +134,7 @@ def resolve_plan(
         hidden_size: width of the base model.
         completion_room: tokens that the context leaves behind the longest prompt.
         base_lengths: lengths in tokens of the base's own answers to some training prompts.
+        grader: the job's; None is one without parts.
     """
     asked = hyperparameters
     size = group_size(asked)
@@ -168,6 +177,8 @@ def resolve_plan(
         length_penalty=None if asked.length_penalty == "auto" else asked.length_penalty,
         kl_budget_nats=kl_budget(base_lengths, max_tokens=max_tokens),
         early_stopping=asked.early_stopping is not False,
+        grader_weights=grader_weights(grader),
+        watched_graders=watched_graders(grader),
     )
 
 

@@ -23,7 +23,8 @@ _BEST_KEPT, _NEAREST_KEPT = 4, 4
 class Entry:
     """One evaluated step in the evaluation table. `scores[item][sample]`; None where the grade failed.
 
-    `illness` says why the step cannot be delivered; `train_reward` is that of the training rows at the time.
+    `illness` says why the step cannot be delivered; `train_reward` is that of the training rows at the time;
+    `watched[grader][item]` the means of graders that are no part of the reward.
     """
 
     step: int
@@ -35,6 +36,7 @@ class Entry:
     train_reward: float | None = None
     illness: str | None = None
     kept: bool = True
+    watched: dict[str, list[float | None]] = field(default_factory=dict)
 
     @property
     def healthy(self) -> bool:
@@ -43,14 +45,15 @@ class Entry:
     @property
     def items(self) -> Items:
         """Mean of each item over its graded samples, NaN where there is none."""
-        return np.array([_mean(samples) for samples in self.scores], dtype=np.float64)
+        return np.array([mean_of_known(samples) for samples in self.scores], dtype=np.float64)
 
     @property
     def scored(self) -> Scored:
         return Scored(self.step, self.items, self.kl_nats, illness=self.illness)
 
 
-def _mean(samples: Sequence[float | None]) -> float:
+def mean_of_known(samples: Sequence[float | None]) -> float:
+    """NaN when every grade failed."""
     graded = [score for score in samples if score is not None]
     return sum(graded) / len(graded) if graded else math.nan
 
@@ -61,6 +64,7 @@ class Progress:
 
     Attributes:
         reward_scale: moving average of the standard deviation inside groups; see `group_advantages`.
+        grader_scales: the same of each grader of a weighted sum, and `balanced_scale` of their balanced sum.
         truncation: moving average of the share of completions cut off at their budget.
         groups_seen, groups_informative: since the last evaluation.
         signal_seen: some group had different rewards.
@@ -79,6 +83,8 @@ class Progress:
     trained_tokens: int = 0
     num_completions: int = 0
     reward_scale: float | None = None
+    grader_scales: dict[str, float] = field(default_factory=dict)
+    balanced_scale: float | None = None
     truncation: float | None = None
     groups_seen: int = 0
     groups_informative: int = 0

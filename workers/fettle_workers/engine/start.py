@@ -151,6 +151,7 @@ def plan_facts(data: Data, policy: Policy, base_lengths: Sequence[int]) -> Facts
         hidden_size=policy.hidden_size,
         completion_room=policy.context_size - data.longest_prompt,
         base_lengths=base_lengths,
+        grader=method.grader,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fettle_workers.contract.events import ScoreTable
+from fettle_workers.contract.events import CandidateScores, ScoreTable
 from fettle_workers.engine.select import (
     Gain,
     Items,
@@ -42,7 +42,7 @@ class Verdict:
 
 def choose(table: ScoreTable) -> tuple[int, list[Judged]]:
     """The rule's choice, before the gate."""
-    return judge(_scored(table), kl_budget_nats=_budget(table))
+    return judge(_scored(table.candidates), kl_budget_nats=_budget(table))
 
 
 def reach_verdict(table: ScoreTable, *, in_sample: bool) -> Verdict:
@@ -55,11 +55,16 @@ def reach_verdict(table: ScoreTable, *, in_sample: bool) -> Verdict:
     if table.method == "corrected":
         base = next(one for one in table.candidates if one.step == 0)
         base_mean = mean_and_error(_items(base.item_means))[0]
-        gain = corrected_gain(_scored(table), kl_budget_nats=_budget(table), seed=table.seed)
+        gain = corrected_gain(
+            _scored(table.candidates),
+            kl_budget_nats=_budget(table),
+            seed=table.seed,
+            others=_scored(table.others),
+        )
     else:
         before = _items(table.base_report)
         base_mean = mean_and_error(before)[0]
-        gain = measure_gain(_items(table.chosen_report) if chosen else before, before, seed=table.seed)
+        gain = measure_gain(_items(table.chosen_report) if chosen else before, before)
     passed = chosen != 0 and gain.lower_bound > 0
     if chosen != 0 and not passed:
         judged = [_rejected(one, gain) if one.step == chosen else one for one in judged]
@@ -78,8 +83,8 @@ def _rejected(one: Judged, gain: Gain) -> Judged:
     return replace(one, reason=reason)
 
 
-def _scored(table: ScoreTable) -> list[Scored]:
-    return [Scored(one.step, _items(one.item_means), one.kl_nats, one.illness) for one in table.candidates]
+def _scored(stored: Sequence[CandidateScores]) -> list[Scored]:
+    return [Scored(one.step, _items(one.item_means), one.kl_nats, one.illness) for one in stored]
 
 
 def _items(means: Sequence[float | None]) -> Items:

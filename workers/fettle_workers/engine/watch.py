@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
 
 from fettle_workers.engine.advantage import MIN_STD
 from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.evaluate import Evaluated
-from fettle_workers.engine.health import Finding, Signs, judge_gap
+from fettle_workers.engine.health import Finding, Signs, judge_gap, judge_second_opinion
 from fettle_workers.engine.job import Job
 from fettle_workers.engine.parity import Parity, measure_parity
 from fettle_workers.engine.plan import Plan
@@ -16,7 +18,7 @@ from fettle_workers.engine.rollout import Collected, Rollout
 from fettle_workers.engine.sample_step import Rollouts
 from fettle_workers.engine.sampler import Request
 from fettle_workers.engine.seeds import stable_seed
-from fettle_workers.engine.select import paired_difference
+from fettle_workers.engine.select import Items, paired_difference
 from fettle_workers.engine.signs import text_signs
 from fettle_workers.engine.update import Updated
 
@@ -102,6 +104,7 @@ def decide(job: Job[Plan], evaluation: Evaluated) -> str | None:
             evaluations_without_gain=progress.early_stop.evaluations_without_gain,
         ),
         suspect(job, entry),
+        *contradict(job, entry),
     )
     difference = paired_difference(entry.items, progress.best(kl_budget_nats=plan.kl_budget_nats).items)
     act(job, progress.health.judge_evaluation(*difference))
@@ -123,6 +126,25 @@ def suspect(job: Job[Plan], entry: Entry) -> Finding | None:
     if finding is not None and finding.code == "suspected_reward_hacking":
         entry.illness = "training reward rose while held-out reward fell: suspected reward hacking"
     return finding
+
+
+def contradict(job: Job[Plan], entry: Entry) -> Iterator[Finding]:
+    """Graders that are no part of the reward and fell since step 0 while the reward rose on the same rows; a candidate
+    that one of them clearly speaks against cannot be delivered."""
+    base = job.progress.entry(0)
+    gain, _ = paired_difference(entry.items, base.items)
+    for name in job.plan.watched_graders:
+        fall, error = paired_difference(_known(entry.watched[name]), _known(base.watched[name]))
+        finding = judge_second_opinion(name, gain=gain, change=fall, standard_error=error)
+        if finding is None:
+            continue
+        if finding.code == "suspected_reward_hacking":
+            entry.illness = f"the reward rose while {name}, which is no part of it, fell: suspected reward hacking"
+        yield finding
+
+
+def _known(means: Sequence[float | None]) -> Items:
+    return np.array(means, dtype=np.float64)  # None becomes NaN
 
 
 def check_signal(job: Job[Plan], rollouts: Sequence[Rollout]) -> None:
