@@ -105,7 +105,7 @@ class SupervisedPlan:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a reinforcement plan is made from, beside what was asked: the arguments of `resolve_plan`."""
+    """What a reinforcement plan is made from, beside what was asked and its grader: the arguments of `resolve_plan`."""
 
     num_rows: int
     select_items: int

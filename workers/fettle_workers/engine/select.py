@@ -101,7 +101,7 @@ def judge(candidates: Sequence[Scored], *, kl_budget_nats: float) -> tuple[int, 
 
     Source: Breiman et al. 1984, the one-standard-error rule of pruning, with KL as the measure of complexity.
     """
-    fit = [scored for scored in (*candidates, *others) if not _unfit(scored, kl_budget_nats)]
+    fit = [scored for scored in candidates if not _unfit(scored, kl_budget_nats)]
     if not fit:
         raise ValueError("no candidate is fit; step 0 must be among the candidates")
     best = max(fit, key=lambda scored: (mean_and_error(scored.scores)[0], -scored.step))

@@ -75,7 +75,8 @@ def start_reinforcement(
     lengths: list[int] = []
     if job is None:
         lengths = learner.processes.decide(lambda: base_lengths(spec, data, policy=policy, sampler=sampler))
-        plan = resolve_plan(method.hyperparameters, **vars(plan_facts(data, policy, lengths)))
+        facts = plan_facts(data, policy, lengths)
+        plan = resolve_plan(method.hyperparameters, grader=method.grader, **vars(facts))
         job = fresh(spec, plan, learner, checkpoints, events, control)
     plan = job.plan
     params = SamplingParams(max_new_tokens=plan.max_completion_tokens, temperature=plan.temperature)
@@ -151,7 +152,6 @@ def plan_facts(data: Data, policy: Policy, base_lengths: Sequence[int]) -> Facts
         hidden_size=policy.hidden_size,
         completion_room=policy.context_size - data.longest_prompt,
         base_lengths=base_lengths,
-        grader=method.grader,
     )
 
 

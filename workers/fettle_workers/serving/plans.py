@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from fettle_workers.contract.plan import MAX_FILE_BYTES, PROBE_S, ForeseenPlan
 from fettle_workers.contract.spec import (
     DataRef,
-    ReinforcementHyperparameters,
     ReinforcementMethod,
     SupervisedHyperparameters,
     TrainSpec,
@@ -56,7 +55,7 @@ class Plans:
             with self._one_at_a_time:
                 facts, warnings = self._facts(spec, policy)
             if isinstance(spec.method, ReinforcementMethod):
-                return _reinforcement(spec.method.hyperparameters, facts, warnings)
+                return _reinforcement(spec.method, facts, warnings)
             return _supervised(spec.method.hyperparameters, facts, warnings)
         except JobFailed as failed:
             raise BadRequest(failed.message, code=failed.code, param=failed.param) from failed
@@ -148,8 +147,9 @@ def _identity(spec: TrainSpec) -> str:
     return repr((*parts, sampling))
 
 
-def _reinforcement(asked: ReinforcementHyperparameters, facts: Facts, warnings: tuple[str, ...]) -> ForeseenPlan:
-    plan = resolve_plan(asked, **vars(facts))
+def _reinforcement(method: ReinforcementMethod, facts: Facts, warnings: tuple[str, ...]) -> ForeseenPlan:
+    asked = method.hyperparameters
+    plan = resolve_plan(asked, grader=method.grader, **vars(facts))
     shown = asdict(plan)
     if not facts.base_lengths:
         shown["kl_budget_nats"] = None
