@@ -4,7 +4,8 @@
     python benchmarks/stability.py --families max add --seeds 2 --rates 1
     python benchmarks/stability.py --report                            # the table of what has been run
 
-Every run is one line in `--out`; a run that is there is not done again. What each figure means: benchmarks/README.md.
+Every run is one line in `--out`; a run that is there is not done again. A line names the recipe that it is of, and runs
+of different recipes are never pooled. What each figure means: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from stability_report import report
 
 from fettle_graders.grade import Grade, GradeErrors
 from fettle_graders.spec import parse_grader
+from fettle_workers import engine
 from fettle_workers.adapters.checkpoints import LocalCheckpoints
 from fettle_workers.adapters.graders import InProcessGraderRunner
 from fettle_workers.base_models.evaluate import BUNDLED, pass_at_k
@@ -49,6 +52,7 @@ RATES = (0.25, 1.0, 4.0)
 REWARDS = ("true", "random")
 CONTROL_RATE = 1.0
 HELD_OUT_ROWS, SEALED_ROWS, SEALED_SAMPLES = 60, 200, 8
+ENGINE = Path(engine.__file__).parent
 DEFAULT_OUT = Path(__file__).parent / "results" / "stability.jsonl"
 
 
@@ -90,22 +94,30 @@ def run_all(options: argparse.Namespace) -> None:
     use_threads(1)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     done = options.out.read_text().splitlines() if options.out.exists() else []
-    keys = {_key(json.loads(line)) for line in done}
+    keys, of_recipe = {_key(json.loads(line)) for line in done}, recipe()
     start = time.monotonic()
-    for wanted in planned(options.families, options.seeds, options.rates):
+    for run in planned(options.families, options.seeds, options.rates):
+        wanted = run | {"recipe": of_recipe}
         if _key(wanted) in keys or wanted["reward"] not in options.rewards:
             continue
         if time.monotonic() - start > 60 * options.minutes:
             break
         with tempfile.TemporaryDirectory(prefix="fettle-stability-") as folder:
-            record = wanted | one_run(Path(folder), **wanted)
+            record = wanted | one_run(Path(folder), **run)
         with options.out.open("a") as file:
             file.write(json.dumps(record) + "\n")
         print(json.dumps(record), flush=True)
 
 
 def _key(record: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(record[name] for name in ("family", "seed", "rate", "setting", "reward"))
+    return tuple(record.get(name) for name in ("family", "seed", "rate", "setting", "reward", "recipe"))
+
+
+def recipe() -> str:
+    """What decides how a job trains, in twelve hex digits: the engine's source."""
+    files = sorted(ENGINE.rglob("*.py"))
+    source = b"".join(path.relative_to(ENGINE).as_posix().encode() + b"\0" + path.read_bytes() for path in files)
+    return hashlib.sha256(source).hexdigest()[:12]
 
 
 class Kept:
@@ -196,6 +208,7 @@ def one_run(work: Path, *, family: str, seed: int, rate: float, setting: str, re
     return outcome | {
         "steps": job.progress.step,
         "planned_steps": job.plan.total_steps,
+        "plan": asdict(job.plan),
         "train_s": round(train_s, 1),
         "sealed_rows": len(before),
         "base": _pass_at(before, 1),

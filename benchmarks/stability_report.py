@@ -18,6 +18,16 @@ _NORMAL = 1.645
 
 
 def report(records: Sequence[Record], *, planned: int) -> str:
+    """One part for each recipe, in the order in which they were run."""
+    recipes = dict.fromkeys(record.get("recipe") for record in records)
+    parts = []
+    for recipe in recipes:
+        own = [record for record in records if record.get("recipe") == recipe]
+        parts.append(f"Recipe {recipe or 'unknown'}: {_of_one_recipe(own, planned=planned)}")
+    return "\n\n".join(parts)
+
+
+def _of_one_recipe(records: Sequence[Record], *, planned: int) -> str:
     true = [record for record in records if record["reward"] == "true"]
     parts = [f"{len(records)} of {planned} runs; {len(true)} with the true reward.", "", _rates(true)]
     parts += ["", _families(true), "", _control([record for record in records if record["reward"] == "random"])]
@@ -93,7 +103,28 @@ def _can_improve(record: Record) -> bool:
 
 
 def _share(values: Sequence[bool]) -> str:
-    return f"{sum(values)} of {len(values)}"
+    if not values:
+        return "-"
+    low, high = exact_interval(sum(values), len(values))
+    return f"{sum(values)} of {len(values)} ({low:.0%} to {high:.0%})"
+
+
+def exact_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Two-sided 95 % bounds on a share. Source: Clopper & Pearson 1934."""
+
+    def at_most(number: int, chance: float) -> float:
+        return sum(math.comb(trials, k) * chance**k * (1 - chance) ** (trials - k) for k in range(number + 1))
+
+    def where(number: int, wanted: float) -> float:
+        """The chance under which at most `number` successes have the probability `wanted`, by halving."""
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if at_most(number, middle) > wanted else (low, middle)
+        return low
+
+    lowest = 0.0 if successes == 0 else where(successes - 1, 0.975)
+    return lowest, 1.0 if successes == trials else where(successes, 0.025)
 
 
 def _range(values: Sequence[float]) -> str:
