@@ -1,16 +1,16 @@
-import { ActionIcon, AppShell, Burger, Button, Group, Menu, NavLink, Text, UnstyledButton } from "@mantine/core";
+import { ActionIcon, AppShell, Burger, Group, Menu, NavLink, Text, UnstyledButton } from "@mantine/core";
 import { useDisclosure, useMediaQuery } from "@mantine/hooks";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useLocation, useNavigate } from "@tanstack/react-router";
 import { lazy, Suspense, useEffect, useState } from "react";
 import { answer, api } from "@/api/client";
-import { chooseProject } from "@/api/project";
 import { sessionQuery } from "@/api/queries";
 import { useStream } from "@/api/stream";
 import { useKeys } from "@/ui/keys";
 import classes from "./frame.module.css";
 import { PAGES } from "./navigation";
 import { Offline } from "./Offline";
+import { ProjectSwitch } from "./ProjectSwitch";
 
 const Palette = lazy(() => import("./Palette"));
 const KeySheet = lazy(() => import("./KeySheet"));
@@ -96,32 +96,6 @@ export function Frame() {
 
 function isWithin(path: string, page: string): boolean {
   return path === page || (page !== "/" && path.startsWith(`${page}/`));
-}
-
-function ProjectSwitch() {
-  const { data: session } = useQuery(sessionQuery);
-  const client = useQueryClient();
-  if (!session?.project || !session.projects || session.projects.length < 2) return null;
-  const choose = (id: string) => {
-    chooseProject(id);
-    client.clear();
-  };
-  return (
-    <Menu position="bottom-start">
-      <Menu.Target>
-        <Button variant="subtle" size="compact-sm" color="gray">
-          {session.project.name}
-        </Button>
-      </Menu.Target>
-      <Menu.Dropdown>
-        {session.projects.map((project) => (
-          <Menu.Item key={project.id} onClick={() => choose(project.id)}>
-            {project.name}
-          </Menu.Item>
-        ))}
-      </Menu.Dropdown>
-    </Menu>
-  );
 }
 
 function Person({ onKeys }: { onKeys: () => void }) {

@@ -79,6 +79,35 @@ class PasswordView(APIView):
         return response
 
 
+class ProjectsView(APIView):
+    @extend_schema(operation_id="listProjects", responses={200: wire.ProjectListShape})
+    def get(self, request: Request) -> Response:
+        """The organization's projects, on one page; a key sees its own alone."""
+        projects = request.auth.organization.projects.order_by("pk")
+        if request.auth.user is None:
+            projects = projects.filter(pk=request.auth.project.pk)
+        return Response({"object": "list", "data": [wire.project_to_wire(project) for project in projects]})
+
+    @extend_schema(operation_id="createProject", request=wire.ProjectWriteShape, responses={200: wire.ProjectShape})
+    def post(self, request: Request) -> Response:
+        """Make an empty project: files, graders, jobs, models and keys of others are not seen in it."""
+        _owner(request)
+        name = _read(wire.ProjectWriteShape, request)["name"]
+        return Response(wire.project_to_wire(services.project_create(request.auth.organization, name=name)))
+
+
+class ProjectView(APIView):
+    @extend_schema(operation_id="renameProject", request=wire.ProjectWriteShape, responses={200: wire.ProjectShape})
+    def post(self, request: Request, project_id: str) -> Response:
+        """Give it another name; its id stays."""
+        _owner(request)
+        name = _read(wire.ProjectWriteShape, request)["name"]
+        project = request.auth.organization.projects.filter(public_id=project_id).first()
+        if project is None:
+            raise NotFound(f"No such project: {project_id[:100]}", param="project_id")
+        return Response(wire.project_to_wire(services.project_rename(project, name=name)))
+
+
 class ApiKeysView(APIView):
     @extend_schema(
         operation_id="listApiKeys", parameters=page_parameters(100, 100), responses={200: page_of(wire.ApiKeyShape)}

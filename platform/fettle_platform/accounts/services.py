@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from fettle_platform.accounts import keys
 from fettle_platform.accounts.models import ApiKey, Member, Organization, Project, User
+from fettle_platform.core.errors import InvalidRequest
 
 DEFAULT_ORGANIZATION = "fettle"
 DEFAULT_PROJECT = "default"
@@ -80,3 +81,23 @@ def _insert(project: Project, plain: str, *, name: str, expires_at: datetime | N
     return ApiKey.objects.create(
         project=project, name=name, prefix=keys.prefix_of(plain), digest=keys.digest_of(plain), expires_at=expires_at
     )
+
+
+def project_create(organization: Organization, *, name: str) -> Project:
+    """Raises InvalidRequest: the organization has one of that name."""
+    return _named_once(Project(organization=organization), name)
+
+
+def project_rename(project: Project, *, name: str) -> Project:
+    """Raises InvalidRequest: another one has that name."""
+    return _named_once(project, name)
+
+
+def _named_once(project: Project, name: str) -> Project:
+    project.name = name
+    try:
+        with transaction.atomic():
+            project.save()
+    except IntegrityError:
+        raise InvalidRequest(f"There is a project {name!r} already; choose another name.", param="name") from None
+    return project

@@ -31,6 +31,15 @@ def named_to_wire(row: Organization | Project) -> dict[str, str]:
     return {"id": row.public_id, "name": row.name}
 
 
+def project_to_wire(project: Project) -> dict[str, Any]:
+    return {
+        "id": project.public_id,
+        "object": "organization.project",
+        "name": project.name,
+        "created_at": _unix(project.created_at),
+    }
+
+
 def user_to_wire(user: User) -> dict[str, Any]:
     return {"id": user.public_id, "email": user.email, "name": user.name, "has_password": user.has_usable_password()}
 
@@ -100,6 +109,22 @@ class PasswordShape(serializers.Serializer):
     current_password = serializers.CharField(
         required=False, max_length=1024, trim_whitespace=False, help_text="needed once there is one"
     )
+
+
+class ProjectWriteShape(serializers.Serializer):
+    name = serializers.CharField(max_length=200)
+
+
+class ProjectShape(serializers.Serializer):
+    id = serializers.CharField()
+    object = serializers.ChoiceField(["organization.project"])
+    name = serializers.CharField()
+    created_at = serializers.IntegerField()
+
+
+class ProjectListShape(serializers.Serializer):
+    object = serializers.ChoiceField(["list"])
+    data = ProjectShape(many=True)
 
 
 class ApiKeyCreateShape(serializers.Serializer):

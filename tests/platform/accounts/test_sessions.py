@@ -216,6 +216,35 @@ def test_a_session_sees_its_own_projects_only(browser, scope, other, person, err
     error_of(browser.get("/v1/files", **{"OpenAI-Project": foreign}), 403)
 
 
+def test_an_owner_makes_projects_that_share_nothing(browser, scope, person, api, error_of):
+    browser.sign_in(person("ann@acme.test"))
+    made = browser.post("/v1/fettle/projects", {"name": " Support answers "}).json()
+    assert made["name"] == "Support answers"
+    assert [project["name"] for project in browser.get("/v1/fettle/session").json()["projects"]] == [
+        "default",
+        "Support answers",
+    ]
+    key = browser.post("/v1/fettle/api_keys", {"name": "bot"}, **{"OpenAI-Project": made["id"]}).json()
+    there = browser.get("/v1/fettle/api_keys", **{"OpenAI-Project": made["id"]}).json()["data"]
+    assert [one["id"] for one in there] == [key["id"]]
+    assert key["id"] not in [one["id"] for one in browser.get("/v1/fettle/api_keys").json()["data"]]
+    error_of(browser.post("/v1/fettle/projects", {"name": "Support answers"}), 400)
+    renamed = browser.post(f"/v1/fettle/projects/{made['id']}", {"name": "Support"}).json()
+    assert (renamed["id"], renamed["name"]) == (made["id"], "Support")
+    error_of(browser.post(f"/v1/fettle/projects/{made['id']}", {"name": "default"}), 400)
+    # A key knows its own project and makes none.
+    assert [one["id"] for one in api.get("/v1/fettle/projects").json()["data"]] == [scope.project.public_id]
+    error_of(api.post("/v1/fettle/projects", {"name": "more"}), 403)
+
+
+def test_members_make_no_projects_and_nobody_renames_anothers(browser, open_browser, person, other, error_of):
+    browser.sign_in(person("bob@acme.test", role="member"))
+    error_of(browser.post("/v1/fettle/projects", {"name": "mine"}), 403)
+    owner = open_browser()
+    owner.sign_in(person("ann@acme.test"))
+    error_of(owner.post(f"/v1/fettle/projects/{other[0].project.public_id}", {"name": "taken"}), 404)
+
+
 def test_a_removed_member_sees_nothing_from_the_next_request_on(browser, scope, person, error_of):
     person("owner@acme.test")
     user = person("ann@acme.test", "member")
