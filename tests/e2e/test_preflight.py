@@ -44,7 +44,8 @@ def test_a_job_with_a_preflights_answers_ends_with_the_same_bytes(client):
             "reinforcement": {"grader": json.loads((DATA / "grader.json").read_text()), "hyperparameters": SETTINGS},
         },
     }
-    foreseen = client.post("/fettle/plan", cast_to=object, body=body)
+    # The model server starts beside the API, and a little later; the client waits as the 503 says.
+    foreseen = client.with_options(max_retries=20).post("/fettle/plan", cast_to=object, body=body)
     asked = body | {"num_rows": 24, "samples_per_row": 8}
     preflight = client.post("/fettle/preflight", cast_to=object, body=asked)
     preflight = ended(client, f"/fettle/preflight/{preflight['id']}")

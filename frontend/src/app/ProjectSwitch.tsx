@@ -24,6 +24,7 @@ export function ProjectSwitch() {
             size="compact-sm"
             color="gray"
             maw={{ base: 96, sm: 240 }}
+            rightSection={<span aria-hidden>▾</span>}
             aria-label={`Project ${session.project.name}`}
           >
             {session.project.name}

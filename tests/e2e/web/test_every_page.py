@@ -9,6 +9,8 @@ ROUTES = [
     "/graders/new",
     "/graders/new?tab=batch",
     "/graders/new?tab=red-team",
+    "/graders/new?tab=calibrate",
+    "/graders/new?tab=regrade",
     "/jobs",
     "/jobs/new",
     "/jobs/compare",

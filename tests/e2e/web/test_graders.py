@@ -70,3 +70,15 @@ def test_cheats_that_pay_are_named(open_page, uploaded):
     page.get_by_role("button", name="Try to cheat it").click()
     page.get_by_text("Hackable by").wait_for()
     page.get_by_role("row", name="keyword_salad").wait_for()
+
+
+def test_a_grader_is_compared_with_what_people_gave(open_page):
+    page = open_page("/graders/new?tab=calibrate")
+    ratings = "answer,text,label\n" + "".join(f"{n},{n if n % 2 else 0},{n % 2}\n" for n in range(1, 11))
+    page.get_by_label("Ratings", exact=True).fill(f"{ratings}7,8,\n")
+    page.get_by_text("Line 12 has no label").wait_for()
+    page.get_by_role("button", name="Compare with people").click()
+    page.get_by_text("It ranks answers as people do.").wait_for()
+    row = page.get_by_role("table", name="Beside the ratings of 10 answers").get_by_role("row", name="Agreement")
+    expect(row.get_by_role("cell").first).to_have_text("1")
+    assert page.problems == []

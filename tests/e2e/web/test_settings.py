@@ -1,4 +1,7 @@
+import re
+
 import httpx
+from playwright.sync_api import expect
 
 
 def test_a_key_is_shown_once_works_and_is_revoked(open_page, site):
@@ -59,3 +62,21 @@ def test_the_chosen_colours_stay_and_are_there_before_the_first_paint(open_page)
     page.route("**/*.js", lambda route: route.continue_() if "theme.js" in route.request.url else route.abort())
     page.reload(wait_until="domcontentloaded")
     assert page.locator("html").get_attribute("data-mantine-color-scheme") == "dark"
+
+
+def test_a_new_project_begins_empty_and_the_example_is_one_click_away(open_page):
+    page = open_page("/datasets")
+    page.get_by_role("button", name="Project default").click()
+    page.get_by_role("menuitem", name="New project…").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("apart")
+    page.get_by_role("button", name="Make it").click()
+    page.get_by_role("button", name="Project apart").wait_for()
+    page.get_by_role("heading", name="Overview").wait_for()
+    page.get_by_role("button", name="Load the example").click()
+    page.get_by_role("link", name="a job with it").click()
+    expect(page.get_by_role("combobox", name="Rows to train on")).to_have_value(re.compile("example-train.jsonl"))
+    expect(page.get_by_role("combobox", name="Stored grader")).to_have_value(re.compile("exact answer"))
+    page.get_by_role("button", name="Project apart").click()
+    page.get_by_role("menuitem", name="default").click()
+    page.get_by_role("button", name="Project default").wait_for()
+    assert page.problems == []

@@ -10,8 +10,10 @@ import { type Definition, KINDS, kindOf } from "@/ui/grader/kinds";
 import { Page, Section } from "@/ui/Page";
 import { Loaded } from "@/ui/states";
 import { Batch } from "./Batch";
+import { Calibrate } from "./Calibrate";
 import { graderQuery, gradersQuery } from "./queries";
 import { RedTeam } from "./RedTeam";
+import { Regrade } from "./Regrade";
 import { TryOne } from "./TryOne";
 import { Versions } from "./Versions";
 
@@ -53,6 +55,8 @@ function Workbench({ stored }: { stored: StoredGraderShape | null }) {
               <Tabs.Tab value="try">One answer</Tabs.Tab>
               <Tabs.Tab value="batch">Many rows</Tabs.Tab>
               <Tabs.Tab value="red-team">Cheats</Tabs.Tab>
+              <Tabs.Tab value="calibrate">Calibrate</Tabs.Tab>
+              <Tabs.Tab value="regrade">Regrade</Tabs.Tab>
               {stored && <Tabs.Tab value="versions">Versions</Tabs.Tab>}
             </Tabs.List>
             <Tabs.Panel value="try" pt="md">
@@ -63,6 +67,12 @@ function Workbench({ stored }: { stored: StoredGraderShape | null }) {
             </Tabs.Panel>
             <Tabs.Panel value="red-team" pt="md">
               <RedTeam definition={definition} />
+            </Tabs.Panel>
+            <Tabs.Panel value="calibrate" pt="md">
+              <Calibrate definition={definition} />
+            </Tabs.Panel>
+            <Tabs.Panel value="regrade" pt="md">
+              <Regrade definition={definition} />
             </Tabs.Panel>
             {stored && (
               <Tabs.Panel value="versions" pt="md">

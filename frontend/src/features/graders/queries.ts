@@ -1,5 +1,6 @@
 import { queryOptions } from "@tanstack/react-query";
 import { answer, api } from "@/api/client";
+import type { FileRow } from "@/api/schema";
 
 export const gradersQuery = queryOptions({
   queryKey: ["graders"],
@@ -27,4 +28,43 @@ export const versionsQuery = (id: string) =>
 export const filesQuery = queryOptions({
   queryKey: ["files"],
   queryFn: () => answer(api.GET("/v1/files", { params: { query: { purpose: "fine-tune", limit: 1000 } } })),
+});
+
+/** The columns of a dataset; none while nothing is chosen. */
+export const columnsQuery = (file: string | null) =>
+  queryOptions({
+    queryKey: ["files", file, "columns"],
+    enabled: file !== null,
+    staleTime: Number.POSITIVE_INFINITY,
+    queryFn: async () => {
+      const params = { path: { file_id: file! } };
+      const report = await answer(api.GET("/v1/fettle/files/{file_id}/validation", { params }));
+      return Object.keys(report.statistics.columns as Record<string, unknown>);
+    },
+  });
+
+/** The first rows of a dataset. */
+export async function readRows(file: string, limit: number) {
+  const rows: FileRow[] = [];
+  let after: string | undefined;
+  let hasMore = true;
+  while (hasMore && rows.length < limit) {
+    const query = { after, limit: Math.min(200, limit - rows.length) };
+    const page: { data: FileRow[]; has_more: boolean; last_id: string | null } = await answer(
+      api.GET("/v1/fettle/files/{file_id}/rows", { params: { path: { file_id: file }, query } }),
+    );
+    rows.push(...page.data);
+    after = page.last_id ?? undefined;
+    hasMore = page.has_more;
+  }
+  return rows;
+}
+
+/** Reinforcement jobs that have made a step: those have stored answers. */
+export const gradedJobsQuery = queryOptions({
+  queryKey: ["jobs", "graded"],
+  queryFn: async () => {
+    const page = await answer(api.GET("/v1/fine_tuning/jobs", { params: { query: { limit: 100 } } }));
+    return page.data.filter((job) => job.method.type === "reinforcement" && job.fettle.step > 0);
+  },
 });

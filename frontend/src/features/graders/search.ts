@@ -1,4 +1,4 @@
-const TABS = ["try", "batch", "red-team", "versions"] as const;
+const TABS = ["try", "batch", "red-team", "calibrate", "regrade", "versions"] as const;
 
 export interface GraderSearch {
   tab?: (typeof TABS)[number];

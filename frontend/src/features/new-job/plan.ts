@@ -12,7 +12,9 @@ export function planQuery(body: Body, complete: boolean) {
     queryKey: ["plan", asked],
     enabled: complete,
     staleTime: Number.POSITIVE_INFINITY,
-    retry: false,
+    // A server that has just started is a while before its models.
+    retry: (count, error) => count < 12 && error instanceof ApiError && error.code === "model_server_unavailable",
+    retryDelay: 2500,
     placeholderData: keepPreviousData,
     queryFn: () => answer(api.POST("/v1/fettle/plan", { body: asked as unknown as JobCreateShapeRequest })),
   });
