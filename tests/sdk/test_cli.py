@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import types
+import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -62,6 +63,18 @@ def test_a_list_is_a_table_json_json_lines_or_ids(fettle, wire, shapes) -> None:
     assert [json.loads(line)["status"] for line in lines] == ["running", "queued"]
     assert fettle("jobs", "list", "-q").stdout == "ftjob-1\nftjob-22\n"
     assert wire.requests[0].path == "/v1/fine_tuning/jobs?limit=20"
+
+
+def test_a_job_with_a_multi_grader_is_shown_without_complaints_of_the_client(fettle, wire, shapes) -> None:
+    """Its types take the map of graders for something else, and say so when it is written as JSON."""
+    right = {"type": "math", "name": "math", "reference": "{{item.answer}}"}
+    grader = {"type": "multi", "name": "multi", "graders": {"right": right}, "calculate_output": "right"}
+    method = {"type": "reinforcement", "reinforcement": {"grader": grader, "hyperparameters": {}}}
+    wire.on("GET", "/v1/fine_tuning/jobs/ftjob-1", shapes.job("running", method=method))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shown = fettle("jobs", "get", "ftjob-1", "--json")
+    assert json.loads(shown.stdout)["method"] == method
 
 
 def test_dry_run_prints_the_request_and_sends_nothing(folder: Path, wire) -> None:

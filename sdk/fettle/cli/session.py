@@ -118,8 +118,8 @@ def details(record: Record) -> str:
 
 
 def record(thing: Any) -> dict[str, Any]:
-    """An official object as the server sent it."""
-    found: dict[str, Any] = thing.to_dict(mode="json")
+    """An official object as the server sent it, also where the client's types know less: graders of a `multi`."""
+    found: dict[str, Any] = thing.to_dict(mode="json", warnings=False)
     return found
 
 
