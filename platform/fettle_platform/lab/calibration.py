@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from statistics import fmean
 from typing import Literal
 
 from fettle_graders.lab.calibrate import Calibration, Rated, calibrate
@@ -97,7 +98,9 @@ def _score_threshold(request: CalibrateRequest, spec: GraderSpec) -> float:
     own = getattr(spec, "pass_threshold", None)  # only some kinds have one
     if request.score_threshold is not None:
         return request.score_threshold
-    return 0.5 if own is None else float(own)
+    if own is not None:
+        return float(own)
+    return fmean(getattr(spec, "range", None) or (0.0, 1.0))
 
 
 def _scores(graded: Graded, index: int, num_answers: int) -> list[float]:

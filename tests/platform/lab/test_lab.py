@@ -2,6 +2,8 @@
 
 import pytest
 
+from fettle_workers.egress.judge import JudgeUpstream
+
 RED_TEAM, REGRADE, CALIBRATE = (f"/v1/fettle/graders/{name}" for name in ("red_team", "regrade", "calibrate"))
 GOLD = "{{item.answer}}"
 
@@ -131,6 +133,18 @@ def test_a_grader_that_disagrees_is_said_with_numbers(api, lab):
     assert found["repeat_noise"] is None
     assert any("few" in warning for warning in found["warnings"])
     assert any("Spearman" in warning for warning in found["warnings"])
+
+
+def test_a_judges_score_passes_from_the_middle_of_its_range_on(api, lab, serve, reply, change_env):
+    """4 of 10 is no pass and 5 is one; from 0.5 on both would be."""
+    message = {"content": '{"steps": [], "result": 4}'}
+    server = serve(reply(200, {"choices": [{"message": message, "finish_reason": "stop"}]}))
+    change_env(judges=(JudgeUpstream(base_url=f"{server.url}/v1", api_key="sk-hush", models=("gpt-judge",)),))
+    asked = [{"role": "user", "content": "{{sample.output_text}}"}]
+    judge = {"type": "score_model", "model": "gpt-judge", "range": [0, 10], "input": asked}
+    found = run(api, CALIBRATE, grader=judge, answers=rated(lab, (1, "2", 0), (2, "3", 1)), repeats=1)
+    assert found["score_threshold"] == 5.0
+    assert found["confusion"] == {"both_pass": 0, "both_fail": 1, "only_grader": 0, "only_person": 1}
 
 
 def test_noise_above_the_spread_between_answers_is_said():
