@@ -21,8 +21,8 @@ def preflight_text(run: Report) -> str:
     lines = [
         f"{run['id']}  {report['summary']}",
         "",
-        _line("rows", f"{counts['teachable']} teachable ({_percent(counts['teachable_share'])}), "
-              f"{counts['dead']} dead, {counts['solved']} solved, {counts['ungraded']} ungraded"),
+        *_split(counts),
+        "",
         _line("passes", "   ".join(f"pass@{entry['k']} {_number(entry['estimate'])}" for entry in report["pass_at"])),
         _line("signal", "   ".join(_group(share) for share in report["signal"])),
         _line("answers", f"{report['truncated_share']:.0%} cut off, {grader['unreadable_share']:.0%} unreadable, "
@@ -41,6 +41,20 @@ def preflight_text(run: Report) -> str:
             f"  → {finding['next_step']}",
         ]
     return "\n".join(lines)
+
+
+_STATES = {"dead": "all equal, low", "teachable": "they differ", "solved": "all equal, high", "ungraded": "no grades"}
+
+
+def _split(counts: Report) -> list[str]:
+    """A bar for each state of rows, by what their answers scored."""
+    num_rows = sum(counts[state] for state in _STATES) or 1
+    lines = []
+    for state, words in _STATES.items():
+        share = _percent(counts["teachable_share"]) if state == "teachable" else f"{counts[state] / num_rows:.0%}"
+        bar = "█" * max(1 if counts[state] else 0, round(_BAR * counts[state] / num_rows))
+        lines.append(_line(state, f"{bar:<{_BAR}} {counts[state]} ({share}; {words})"))
+    return lines
 
 
 def bars(edges: Sequence[float], counts: Sequence[int]) -> list[str]:

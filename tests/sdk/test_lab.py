@@ -15,6 +15,7 @@ from fettle.cli.app import app
 
 EXACT = g.string_check("{{sample.output_text}}", "eq", "{{item.answer}}")
 ROWS = [{"messages": [{"role": "user", "content": "1+1"}], "answer": "2"}]
+STATES = ("dead", "teachable", "solved")
 PREFLIGHT = "/v1/fettle/preflight"
 
 
@@ -116,12 +117,15 @@ def test_a_preflight_waits_for_its_report_and_prints_it(client: Fettle, server) 
     text = repr(found)
     assert text == str(found)
     for part in (
-        "Fixable: 60 %", "pass@8 0.66 [0.33, 0.99]", "of this job, 16: 50%", "2 teachable", "60% cut off",
+        "Fixable: 60 %", "pass@8 0.66 [0.33, 0.99]", "of this job, 16: 50%", "60% cut off",
         "95 % within 2.0 ms",
         "0.300 ± 0.050 on 5 held-out rows", "150 steps, 90 s to 10 min (1234 tokens/s)", "0.5 of 16.0 GiB",
         "! truncated: 60 % were cut off.", "→ Raise the limit.",
     ):  # fmt: skip
         assert part in text, part
+    dead, teachable, solved = (next(line for line in text.splitlines() if line.startswith(s)) for s in STATES)
+    assert (dead.count("█"), teachable.count("█"), solved.count("█")) == (10, 20, 0)  # of 30: one, two and no row
+    assert "2 (66%, 33% to 99%; they differ)" in teachable
 
 
 def test_one_that_fails_says_why(client: Fettle, server) -> None:
