@@ -50,6 +50,9 @@ class WorkerSettings(BaseSettings):
     vllm_memory_share: float = Field(default=0.4, gt=0, lt=1, description="of the GPU's memory, for vLLM")
     heartbeat_s: float = Field(default=2.0, gt=0, description="also how soon pause and cancel are seen")
     preempt_grace_s: float = Field(default=60.0, gt=0, description="from the wish to stop until the trainer is killed")
+    silence_limit_s: float = Field(
+        default=6 * 3600.0, gt=0, description="a trainer that told nothing for so long hangs: longer than any step"
+    )
 
     @field_validator("egress_allow", mode="before")
     @classmethod

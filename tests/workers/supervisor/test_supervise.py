@@ -64,10 +64,11 @@ def run(control_plane, spec, tmp_path):
     )
     stop = threading.Event()
 
-    def supervised(source, *, attempt=1):
+    def supervised(source, *, attempt=1, **changed):
         command = [sys.executable, "-c", PREAMBLE + textwrap.dedent(source)]
         trainers = NextTrainer(command, threads=1, folder=settings.scratch)
-        supervise("ftjob-1", attempt, settings=settings, stop=stop, trainers=trainers)
+        asked = settings.model_copy(update=changed)
+        supervise("ftjob-1", attempt, settings=asked, stop=stop, trainers=trainers)
 
     supervised.stop = stop
     supervised.store = open_store(f"file://{tmp_path}/store")
@@ -242,6 +243,50 @@ def test_a_store_that_is_away_holds_the_checkpoint_until_it_is_back(run, control
     assert "store is away while storing the checkpoint of step 1" in control_plane.events[1]["message"]
     assert control_plane.events[1]["level"] == "warn"
     assert run.store.exists("adapters/digest1/adapter_model.safetensors")
+
+
+@pytest.mark.parametrize("end", ["cancel", "stop"])
+def test_a_store_that_stays_away_keeps_nobody_from_ending_the_job(run, control_plane, tmp_path, end):
+    (tmp_path / "store" / "adapters").write_text("a file where the folder should be")
+
+    def on_event(event):
+        if end == "cancel":
+            control_plane.desired = "cancel"
+        else:
+            run.stop.set()
+
+    control_plane.on_event = on_event
+    run(
+        """
+        checkpoint(1, b"one")
+        command()
+        """,
+        preempt_grace_s=0.3,
+    )
+    if end == "cancel":
+        assert control_plane.kinds == ["message", "stopped"]
+        assert control_plane.events[2]["reason"] == "cancelled"
+    else:
+        (release,) = control_plane.releases
+        assert release["outcome"] == "requeue"
+        assert "stayed away while storing the checkpoint of step 1" in release["message"]
+
+
+def test_a_trainer_that_hangs_is_ended_and_its_job_goes_on_elsewhere(run, control_plane):
+    run("command()", silence_limit_s=0.5)
+    (release,) = control_plane.releases
+    assert release["outcome"] == "lost"
+    assert "it said nothing for 0.5 s" in release["message"]
+
+
+def test_a_trainer_that_says_what_is_no_event_is_ended_with_those_words(run, control_plane):
+    run("""
+        os.write(1, b"some library's banner\\n")
+        command()
+    """)
+    (release,) = control_plane.releases
+    assert release["outcome"] == "lost"
+    assert "some library's banner" in release["message"]
 
 
 def test_a_corrupt_input_file_fails_the_job_in_words(run, control_plane):

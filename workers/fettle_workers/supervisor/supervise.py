@@ -64,6 +64,10 @@ class _TrainerExited:
     """Put on the queue behind the trainer's last event."""
 
 
+class _Unstored(Exception):
+    """The store is away and the job is not to wait for it: its user cancels it, or this worker ends."""
+
+
 class _Changed:
     """Put on the queue when the lease or what is desired of the job changed."""
 
@@ -79,8 +83,10 @@ class Attempt:
     work: Path
     inbox: queue.Queue[Event | _TrainerExited | _Changed]
     stop: threading.Event
+    settings: WorkerSettings
     sequence: int = 0
     step: int = 0
+    reason: str = ""  # why its trainer was killed, where that is a fault
 
 
 def supervise(
@@ -135,9 +141,9 @@ def _run(
         on_change=lambda: inbox.put(_Changed()),
     )
     work = settings.scratch / claimed.spec.job_id / f"a{claimed.attempt}"
-    run = Attempt(claimed, control, lease, open_store(settings.store_address), work, inbox, stop)
+    run = Attempt(claimed, control, lease, open_store(settings.store_address), work, inbox, stop, settings)
     try:
-        _train(run, settings, trainers)
+        _train_or_hand_back(run, trainers)
     except Fenced:
         log.warning("%s attempt %d is over: another attempt owns the job", claimed.spec.job_id, claimed.attempt)
     except Refused as error:
@@ -150,7 +156,14 @@ def _run(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _train(run: Attempt, settings: WorkerSettings, trainers: NextTrainer) -> None:
+def _train_or_hand_back(run: Attempt, trainers: NextTrainer) -> None:
+    try:
+        _train(run, trainers)
+    except _Unstored as error:
+        _hand_back(run, str(error))
+
+
+def _train(run: Attempt, trainers: NextTrainer) -> None:
     shutil.rmtree(run.work.parent, ignore_errors=True)  # what an earlier attempt left on this host
     run.work.mkdir(parents=True)
     try:
@@ -163,28 +176,29 @@ def _train(run: Attempt, settings: WorkerSettings, trainers: NextTrainer) -> Non
         work_dir=str(run.work),
         resume_from=resume_from,
         judge=JudgeAccess(
-            control_plane_url=settings.control_plane_url,
+            control_plane_url=run.settings.control_plane_url,
             attempt=run.claimed.attempt,
             token=run.claimed.judge_token,
         ),
-        egress_allow=tuple(settings.egress_allow),
-        sandbox_min_tier=settings.sandbox_min_tier,
+        egress_allow=tuple(run.settings.egress_allow),
+        sandbox_min_tier=run.settings.sandbox_min_tier,
     )
     trainer = trainers.take()
     try:
         trainer.begin(job, on_event=run.inbox.put, on_exit=lambda: run.inbox.put(_TrainerExited()))
-        if not _relay(run, trainer, settings.preempt_grace_s):
+        if not _relay(run, trainer):
             _account_for(run, trainer)
     finally:
         trainer.kill()
         trainer.wait()
 
 
-def _relay(run: Attempt, trainer: Trainer, preempt_grace_s: float) -> bool:
+def _relay(run: Attempt, trainer: Trainer) -> bool:
     """Hand events on in order until the trainer has exited; True when the last of them ended the attempt."""
     ended = False
     sent: Command | None = None
     kill_at = math.inf
+    heard_at = time.monotonic()
     while True:
         batch = _next_batch(run.inbox, max(0.0, min(0.5, kill_at - time.monotonic())))
         events = [entry for entry in batch if not isinstance(entry, _TrainerExited | _Changed)]
@@ -196,6 +210,11 @@ def _relay(run: Attempt, trainer: Trainer, preempt_grace_s: float) -> bool:
             elif isinstance(event, StepDone):
                 run.step = event.metrics.step
         _post(run, events)
+        if events:
+            heard_at = time.monotonic()
+        elif time.monotonic() - heard_at > run.settings.silence_limit_s:
+            run.reason = f"the trainer was ended: it said nothing for {run.settings.silence_limit_s:g} s. "
+            trainer.kill()
         if not ended and any(isinstance(event, _TERMINAL) for event in events):
             ended, kill_at = True, time.monotonic() + _EXIT_S
         if any(isinstance(entry, _TrainerExited) for entry in batch):
@@ -205,7 +224,7 @@ def _relay(run: Attempt, trainer: Trainer, preempt_grace_s: float) -> bool:
         wished = _wished(run)
         if wished is not None and wished != sent and not ended:
             trainer.send(wished)
-            sent, kill_at = wished, time.monotonic() + _grace_s(wished, preempt_grace_s)
+            sent, kill_at = wished, time.monotonic() + _grace_s(wished, run.settings.preempt_grace_s)
         if time.monotonic() >= kill_at:
             trainer.kill()
 
@@ -226,12 +245,19 @@ def _grace_s(command: Command, preempt_grace_s: float) -> float:
 def _account_for(run: Attempt, trainer: Trainer) -> None:
     """Say why a trainer that is gone left no last event."""
     status = trainer.wait()
+    if run.lease.desired == "cancel" or run.stop.is_set():
+        _hand_back(run, "the trainer did not reach a step boundary in time")
+    else:
+        reason = run.reason or f"the trainer ended with status {status} before its job did. "
+        _release(run, "lost", reason + trainer.last_words())
+
+
+def _hand_back(run: Attempt, reason: str) -> None:
+    """End an attempt that was to end, and did so in another way than by its trainer's last event."""
     if run.lease.desired == "cancel":
         _post(run, [Stopped(reason="cancelled", step=run.step)])
-    elif run.stop.is_set():
-        _release(run, "requeue", "the worker is shutting down; the trainer did not reach a step boundary in time")
     else:
-        _release(run, "lost", f"the trainer ended with status {status} before its job did. {trainer.last_words()}")
+        _release(run, "requeue", f"the worker is shutting down; {reason}")
 
 
 def _next_batch(
@@ -274,8 +300,13 @@ def _prefix(run: Attempt, folder: str) -> str:
 
 
 def _patiently(run: Attempt, what: str, action: Callable[[], T]) -> T:
-    """Repeat `action` while the store is away, for as long as the lease is held; the job's events say so, once each."""
+    """Repeat `action` while the store is away, for as long as the lease is held; the job's events say so, once each.
+
+    Raises:
+        _Unstored: the job was cancelled meanwhile, or this worker is asked to end and the store stays away.
+    """
     tries = 0
+    give_up_at = math.inf
     while True:
         try:
             result = action()
@@ -286,6 +317,10 @@ def _patiently(run: Attempt, what: str, action: Callable[[], T]) -> T:
             if run.lease.lost.wait(_RETRY_S[min(tries, len(_RETRY_S) - 1)]):
                 raise Fenced("lease") from error
             tries += 1
+            if run.stop.is_set():
+                give_up_at = min(give_up_at, time.monotonic() + run.settings.preempt_grace_s)
+            if run.lease.desired == "cancel" or time.monotonic() >= give_up_at:
+                raise _Unstored(f"the artifact store stayed away while {what}") from error
         else:
             if tries:
                 _post(run, [Message(message=f"The artifact store is back; {what} went on after {tries} tries.")])

@@ -96,9 +96,9 @@ class Trainer:
             try:
                 on_event(EVENT.validate_json(line))
             except ValidationError as error:
-                with self.log.open("ab") as log:
-                    log.write(f"not an event: {line[:500]!r}: {error}\n".encode())
                 self.kill()
+                with suppress(OSError), self.log.open("ab") as log:  # a full disk must not stop this thread
+                    log.write(f"not an event: {line[:500]!r}: {error}\n".encode())
         self._process.wait()
         on_exit()
 
