@@ -6,6 +6,7 @@ The other end is a script for a model whose every token is equally likely, so th
 import os
 import sys
 import time
+import venv
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,7 @@ def test_a_crash_costs_a_restart_and_no_completion_twice(client):
     ("fault", "words"),
     [
         ("crash", "the kernel fell over"),
+        ("killed", r"status -9 \(killed, as the kernel does when memory runs out\): it wrote nothing"),
         ("hang", "said nothing for 1 s"),
         ("garbage", "a line that some library printed"),
         ("twice", "nobody waits for: \\(0, 0\\)"),
@@ -142,6 +144,29 @@ def test_an_environment_without_vllm_is_told(policy, tmp_path):
     settings = VllmSettings.of(Path(sys.executable), model="flat", revision=None, cache=tmp_path, log=tmp_path / "log")
     sampler = VllmSampler(policy, settings, fallback=TorchSampler(policy), events=Said())
     with pytest.raises(JobFailed, match=r"vLLM cannot be imported by .*No module named 'vllm'"):
+        sampled(sampler)
+    sampler.close()
+
+
+def test_an_older_vllm_is_told_with_its_version(policy, tmp_path):
+    """Fettle's real child, in an environment with a package of that name and version."""
+    venv.create(tmp_path / "old")
+    package = next((tmp_path / "old" / "lib").glob("python3*")) / "site-packages" / "vllm"
+    package.mkdir()
+    (package / "__init__.py").write_text('__version__ = "0.31.4"')
+    python = tmp_path / "old" / "bin" / "python"
+    settings = VllmSettings.of(python, model="flat", revision=None, cache=tmp_path, log=tmp_path / "log")
+    sampler = VllmSampler(policy, settings, fallback=TorchSampler(policy), events=Said())
+    with pytest.raises(JobFailed, match=f"{python} has vLLM 0.31.4, needed is 0.32 or newer"):
+        sampled(sampler)
+    assert sampler.num_starts == 1
+    sampler.close()
+
+
+def test_a_program_that_is_no_python_is_told(policy, tmp_path):
+    settings = VllmSettings.of(Path("/bin/true"), model="flat", revision=None, cache=tmp_path, log=tmp_path / "log")
+    sampler = VllmSampler(policy, settings, fallback=TorchSampler(policy), events=Said())
+    with pytest.raises(JobFailed, match=r"vLLM ended with status 0: it wrote nothing\. .*unset FETTLE_VLLM_PYTHON"):
         sampled(sampler)
     sampler.close()
 

@@ -120,7 +120,9 @@ class VllmProcess:
         except queue.Empty:
             raise ChildLost(f"vLLM said nothing for {silence_s:g} s") from None
         if not line:
-            raise ChildLost(f"vLLM ended with status {self._process.wait()}: {self.last_words()}")
+            status = self._process.wait()
+            killed = " (killed, as the kernel does when memory runs out)" if status == -signal.SIGKILL else ""
+            raise ChildLost(f"vLLM ended with status {status}{killed}: {self.last_words()}")
         try:
             message = _MESSAGE.validate_json(line)
         except ValidationError:

@@ -320,7 +320,8 @@ class VllmSampler:
             self._say(f"vLLM cannot serve {base!r}, so Fettle samples by itself: {refused}", level="warn")
             return
         if refused.why == "memory":
-            advice = f"Try another FETTLE_VLLM_MEMORY_SHARE than {self.settings.memory_share:g}. {_WITHOUT}"
+            share = self.settings.memory_share
+            advice = f"On a GPU, try another FETTLE_VLLM_MEMORY_SHARE than {share:g}. {_WITHOUT}"
             message = f"The memory is too small for vLLM beside the trainer: {refused}. {advice}"
             raise JobFailed("out_of_memory", message) from refused
         raise JobFailed("internal_error", f"vLLM cannot be used: {refused}. {_WITHOUT}") from refused

@@ -7,7 +7,9 @@ NOTES is a file in which each child of a test writes a line when it starts, so t
 
 import json
 import math
+import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -42,6 +44,8 @@ def fail():
     if FAULT == "crash" or (FAULT == "crash once" and IS_FIRST):
         print("the kernel fell over", file=sys.stderr, flush=True)
         sys.exit(9)
+    if FAULT == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if FAULT == "hang":
         time.sleep(3600)
     if FAULT == "garbage":
