@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from fettle_workers.contract.frozen import Frozen
 
 CHILD = Path(__file__).parents[1] / "vllm_child" / "__main__.py"
-_LOG_TAIL_BYTES = 2000
+_LOG_TAIL_BYTES = 600
 
 
 class Ready(Frozen):
