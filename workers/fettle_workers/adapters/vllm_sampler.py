@@ -340,6 +340,8 @@ def _environment(settings: VllmSettings, scratch: Path) -> dict[str, str]:
     """This process's, with vLLM kept from the network, from other folders, and from binding threads to cores."""
     return os.environ | {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process: nothing is left behind when it is killed
+        "VLLM_HOST_IP": "127.0.0.1",  # its group of one process listens; nobody elsewhere shall reach that
+        "GLOO_SOCKET_IFNAME": "lo",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CACHE_ROOT": str(settings.cache / "vllm"),
