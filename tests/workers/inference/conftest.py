@@ -135,3 +135,9 @@ def tokenizer_with() -> Callable[..., PreTrainedTokenizerFast]:
 @pytest.fixture(scope="session")
 def save_small_model() -> Callable[..., Path]:
     return save_model
+
+
+@pytest.fixture(scope="session")
+def vllm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all: what vLLM compiles at its first start takes half a minute."""
+    return tmp_path_factory.mktemp("vllm-cache")

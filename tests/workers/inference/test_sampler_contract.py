@@ -46,12 +46,12 @@ def policy(tmp_path_factory, save_small_model):
     scope="session",
     params=["torch", "client", pytest.param("vllm", marks=pytest.mark.vllm)],
 )
-def sampler(request, policy, tmp_path_factory):
+def sampler(request, policy, tmp_path_factory, vllm_cache):
     if request.param == "torch":
         yield TorchSampler(policy, num_slots=8)
         return
     work = tmp_path_factory.mktemp(request.param)
-    options = {"model": str(policy.folder), "revision": None, "cache": work / "cache", "log": work / "log"}
+    options = {"model": str(policy.folder), "revision": None, "cache": vllm_cache, "log": work / "log"}
     settings = (
         VllmSettings.of(Path(VLLM_PYTHON), **options)
         if request.param == "vllm"
