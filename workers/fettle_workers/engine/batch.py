@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fettle_workers.engine.draw import uniforms
 from fettle_workers.engine.network import Memory
 
+_AHEAD = 16  # draws whose random numbers are made at once
 LogitsEdit = Callable[[Tensor], Tensor]  # [V] fp32 -> [V]; must not write to its argument
 
 
@@ -45,7 +47,10 @@ class Row:
 
 @dataclass
 class Batch:
-    """The state of the running rows; every tensor's first dimension is B."""
+    """The state of the running rows; every tensor's first dimension is B.
+
+    `uniforms_BK` are the random numbers of the next K draws; `selected` and `joined` leave them to be made anew.
+    """
 
     rows: list[Row]
     memory: Memory
@@ -60,6 +65,22 @@ class Batch:
     stop_ids_BS: Tensor
     num_columns: int
     alive: np.ndarray  # False: finished, but not taken out yet
+    uniforms_BK: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        every = [row.params for row in self.rows]
+        self.has_edits = any(row.edit for row in self.rows)
+        self.has_greedy = any(params.temperature == 0 for params in every)
+        self.cuts_tails = any(params.top_p < 1 for params in every)
+
+    def next_uniforms(self) -> Tensor:
+        """One number a row, float64 [B]. It hangs on seed and position alone: those of many steps are made at once."""
+        if self.uniforms_BK is None or self.uniforms_BK.shape[1] == 0:
+            positions_BK = self.num_made_B.cpu().numpy().astype(np.uint64)[:, None] + np.arange(_AHEAD, dtype=np.uint64)
+            numbers_BK = uniforms(self.seeds_B[:, None], positions_BK)
+            self.uniforms_BK = torch.as_tensor(numbers_BK, device=self.logits_BV.device)
+        numbers_B, self.uniforms_BK = self.uniforms_BK[:, 0], self.uniforms_BK[:, 1:]
+        return numbers_B
 
 
 def fresh_batch(

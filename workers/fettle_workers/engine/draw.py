@@ -23,7 +23,7 @@ def philox(key_B: np.ndarray, counter_B: np.ndarray) -> np.ndarray:
     """Philox4x32-10, one block per element.
 
     Args:
-        key_B: uint64, the key.
+        key_B: uint64, the key, or what broadcasts to the counters' shape.
         counter_B: uint64, the low half of the 128-bit counter; the high half is 0.
 
     Returns:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fettle_workers.engine.batch import Batch, Row, SamplingParams, fresh_batch, joined, selected
-from fettle_workers.engine.draw import draw, process, uniforms
+from fettle_workers.engine.draw import draw, process
 from fettle_workers.engine.model import Policy
 
 FinishReason = Literal["stop", "length"]
@@ -252,17 +252,14 @@ def _step_of(batch: Batch, state: np.ndarray, logprobs_B: Tensor, logits_BV: Ten
 def _draw_tokens(batch: Batch) -> tuple[Tensor, Tensor]:
     """Ids and logprobs [B] of the next tokens."""
     logits_BV = batch.logits_BV
-    if any(row.edit for row in batch.rows):
+    if batch.has_edits:
         edited = [
             row.edit(logits) if row.edit and alive else logits
             for row, logits, alive in zip(batch.rows, logits_BV, batch.alive, strict=True)
         ]
         logits_BV = torch.stack(edited)
-    top_p_B = batch.top_p_B if bool((batch.top_p_B < 1).any()) else None
-    logprobs_BV = process(logits_BV, batch.temperature_B, top_p_B)
-    numbers = uniforms(batch.seeds_B, batch.num_made_B.cpu().numpy().astype(np.uint64))
-    ids_B = draw(logprobs_BV, torch.as_tensor(numbers, device=logits_BV.device))
-    greedy_B = batch.temperature_B == 0
-    if bool(greedy_B.any()):
-        ids_B = torch.where(greedy_B, logits_BV.argmax(-1), ids_B)
+    logprobs_BV = process(logits_BV, batch.temperature_B, batch.top_p_B if batch.cuts_tails else None)
+    ids_B = draw(logprobs_BV, batch.next_uniforms())
+    if batch.has_greedy:
+        ids_B = torch.where(batch.temperature_B == 0, logits_BV.argmax(-1), ids_B)
     return ids_B, logprobs_BV.gather(1, ids_B[:, None])[:, 0]

@@ -139,7 +139,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
         normed: Tensor = _RmsNorm.apply(x, weight, eps)
         return normed
-    return functional.rms_norm(x, x.shape[-1:], eps=eps) * weight
+    return functional.rms_norm(x, x.shape[-1:], eps=eps).mul_(weight)
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -169,7 +169,7 @@ def swiglu(gate_up: Tensor) -> Tensor:
         product: Tensor = _SwiGlu.apply(gate_up)
         return product
     gate, up = gate_up.chunk(2, -1)
-    return functional.silu(gate) * up
+    return functional.silu(gate).mul_(up)
 
 
 class _SwiGlu(torch.autograd.Function):

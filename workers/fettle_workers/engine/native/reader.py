@@ -23,10 +23,11 @@ _ROOM = 64  # columns that a fresh memory has to spare at most; it then grows by
 
 
 class KeyValues:
-    """Keys and values of running rows: one buffer [2, B, M, C, D] a layer, with more columns than are used.
+    """Keys and values of running rows: one buffer [2, B, M, D, C] a layer, with more columns than are used.
 
     Rows are aligned on the right: the newest token of every row stands in the last used column. A decode step writes
-    one column and copies nothing.
+    one column and copies nothing. The columns are the last dimension because both products of a step then read whole
+    lines of them: on a CPU that halves the time of its attention.
     """
 
     def __init__(self, layers: list[Tensor], num_columns: int) -> None:
@@ -34,18 +35,18 @@ class KeyValues:
         self.num_columns = num_columns
 
     def append(self, layer: int, k_BMD: Tensor, v_BMD: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the next column of a layer; returns its keys and values [B, M, C, D] so far, that column included."""
+        """Write the next column of a layer; returns its keys and values [B, M, D, C] so far, that column included."""
         buffer, column = self.layers[layer], self.num_columns
-        if column == buffer.shape[3]:
+        if column == buffer.shape[-1]:
             buffer = self.layers[layer] = _with_room(buffer, column + 1)
-        buffer[0, :, :, column] = k_BMD
-        buffer[1, :, :, column] = v_BMD
-        return buffer[0, :, :, : column + 1], buffer[1, :, :, : column + 1]
+        buffer[0, ..., column] = k_BMD
+        buffer[1, ..., column] = v_BMD
+        return buffer[0, ..., : column + 1], buffer[1, ..., : column + 1]
 
     def select(self, rows: Tensor, *, first_column: int = 0) -> None:
         """Keep the given rows (an index may repeat) and drop the columns before `first_column`."""
         for number, buffer in enumerate(self.layers):
-            self.layers[number] = buffer[:, :, :, first_column:].index_select(1, rows)
+            self.layers[number] = buffer[..., first_column:].index_select(1, rows)
         self.num_columns -= first_column
 
     def join(self, other: KeyValues) -> None:
@@ -54,7 +55,7 @@ class KeyValues:
         for number, (mine, theirs) in enumerate(zip(self.layers, other.layers, strict=True)):
             self.layers[number] = torch.cat(
                 [
-                    functional.pad(part[:, :, :, :used], (0, 0, length - used, max(_ROOM, length // 2)))
+                    functional.pad(part[..., :used], (length - used, max(_ROOM, length // 2)))
                     for part, used in ((mine, self.num_columns), (theirs, other.num_columns))
                 ],
                 dim=1,
@@ -63,7 +64,7 @@ class KeyValues:
 
 
 def _with_room(buffer: Tensor, num_columns: int) -> Tensor:
-    return functional.pad(buffer, (0, 0, 0, num_columns + max(_ROOM, num_columns // 2) - buffer.shape[3]))
+    return functional.pad(buffer, (0, num_columns + max(_ROOM, num_columns // 2) - buffer.shape[-1]))
 
 
 class NativeReader:
@@ -90,7 +91,8 @@ class NativeReader:
             cells[0].index_copy_(0, cells_T, k_TMD)
             cells[1].index_copy_(0, cells_T, v_TMD)
             spare = min(max(room, 1), _ROOM)
-            buffers.append(functional.pad(cells.unflatten(1, (num_prompts, length)).transpose(2, 3), (0, 0, 0, spare)))
+            columns = cells.unflatten(1, (num_prompts, length)).permute(0, 1, 3, 4, 2)
+            buffers.append(functional.pad(columns, (0, spare)))
             return attend(q_TND, k_TMD, v_TMD, packed.buckets)
 
         x_TH = functional.embedding(packed.ids_T, self._network.weights.embedding)
@@ -122,11 +124,11 @@ class NativeReader:
         return self._network.head(rms_norm(x_BH, self._network.weights.norm, self._sizes.norm_eps))
 
 
-def _attend_to_past(q_BND: Tensor, k_BMCD: Tensor, v_BMCD: Tensor, hidden_B11C: Tensor | None) -> Tensor:
+def _attend_to_past(q_BND: Tensor, k_BMDC: Tensor, v_BMDC: Tensor, hidden_B11C: Tensor | None) -> Tensor:
     """One query per row and head over all columns; [B, N * D]."""
-    num_rows, num_keys, num_columns, size = k_BMCD.shape
+    num_rows, num_keys, size, num_columns = k_BMDC.shape
     q = (q_BND * size**-0.5).reshape(num_rows * num_keys, -1, size)
-    scores = torch.bmm(q, k_BMCD.flatten(0, 1).transpose(1, 2)).float()
+    scores = torch.bmm(q, k_BMDC.flatten(0, 1)).float()
     if hidden_B11C is not None:
         scores.view(num_rows, num_keys, -1, num_columns).masked_fill_(hidden_B11C, -torch.inf)
-    return torch.bmm(scores.softmax(-1).to(q.dtype), v_BMCD.flatten(0, 1)).reshape(num_rows, -1)
+    return torch.bmm(scores.softmax(-1).to(q.dtype), v_BMDC.flatten(0, 1).transpose(1, 2)).reshape(num_rows, -1)
