@@ -15,16 +15,33 @@ import torch
 from safetensors.torch import load_file
 from torch import distributed
 
+from fettle_graders.grade import Grade, GradeErrors
+from fettle_workers.adapters.checkpoints import LocalCheckpoints
 from fettle_workers.contract.events import EVENT
 from fettle_workers.contract.internal import RunnerInput
+from fettle_workers.contract.preflight import PreflightSettings
+from fettle_workers.contract.spec import (
+    ReinforcementHyperparameters,
+    ReinforcementMethod,
+    SupervisedHyperparameters,
+    SupervisedMethod,
+    TrainSpec,
+)
+from fettle_workers.engine.data import load_rows
 from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.learner import Learner
 from fettle_workers.engine.loss import policy_gradient_loss
 from fettle_workers.engine.model import load_policy, use_threads
+from fettle_workers.engine.preflight import preflight
 from fettle_workers.engine.processes import Processes, ProcessesDrifted
+from fettle_workers.engine.sampler import TorchSampler
 from fettle_workers.engine.sequences import TokenSequence
+from fettle_workers.engine.start import start_reinforcement
+from fettle_workers.engine.supervised import start_supervised, train_supervised
 from fettle_workers.engine.train import train as train_job
 
+# Stands in a spec; nobody asks it: the runner grades.
+LETTERS = {"type": "string_check", "name": "g", "operation": "eq", "input": "{{sample.output_text}}", "reference": "a"}
 ADVANTAGES = [1.0, -0.5, 2.0, -1.5, 0.25]
 
 
@@ -85,25 +102,83 @@ def talk(processes: Processes):
     }
 
 
+class Quiet:
+    """Takes events and has no commands."""
+
+    def emit(self, event) -> None:
+        pass
+
+    def poll(self) -> None:
+        return None
+
+
+class Letters:
+    """A grader's runner: how much of the answer is lower-case letters."""
+
+    needs_group = False
+
+    def submit(self, item, samples):
+        shares = [sum("a" <= char <= "z" for char in s.output_text) / max(1, len(s.output_text)) for s in samples]
+        return lambda: [Grade(share, GradeErrors()) for share in shares]
+
+
+def tune_and_look(model: Path, work: Path, processes: Processes):
+    """A supervised job of two steps, and a preflight: what they find, without clock times."""
+    policy = load_policy(model, base_model_id="random", lora_rank=4, seed=1)
+    common = {"policy": policy, "checkpoints": LocalCheckpoints(work), "events": Quiet(), "control": Quiet()}
+    common |= {"resume_from": None, "processes": processes}
+    spec = TrainSpec.model_validate_json((work / "supervised.json").read_text())
+    job, data = start_supervised(spec, load_rows(spec, work / "inputs"), **common)
+    tuned = train_supervised(job, data, TorchSampler(policy)).selection.table
+    policy.set_adapter_tensors({name: tensor * 0 for name, tensor in policy.adapter_tensors().items()})
+    spec = TrainSpec.model_validate_json((work / "preflight.json").read_text())
+    raw = load_rows(spec, work / "inputs")
+    job, source = start_reinforcement(spec, raw, sampler=TorchSampler(policy), graders=Letters(), **common)
+    report = preflight(job, source, PreflightSettings(num_rows=3, samples_per_row=4)).report
+    return [one.item_means for one in tuned.candidates], (report.rows, report.pass_at, report.num_answers)
+
+
 def worker(rank: int, model: Path, folder: Path) -> None:
     use_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
     processes = Processes(distributed.group.WORLD)
-    torch.save((talk(processes), train(model, processes)), folder / f"{rank}.pt")
+    found = talk(processes), train(model, processes), tune_and_look(model, folder / "two", processes)
+    torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
-def test_two_processes_end_where_one_does(model_folder, tmp_path):
+def write_jobs(work: Path, write_rows, simple_rows) -> None:
+    """The specs of `tune_and_look`, and their rows."""
+    said = [row["messages"] + [{"role": "assistant", "content": "abca"}] for row in simple_rows(14)]
+    spoken = [{"messages": messages} for messages in said]
+    methods = {
+        "supervised": SupervisedMethod(hyperparameters=SupervisedHyperparameters(max_steps=2, eval_interval=1)),
+        "preflight": ReinforcementMethod(
+            grader=LETTERS,
+            hyperparameters=ReinforcementHyperparameters(max_completion_tokens=8, group_size=4, eval_samples=1),
+        ),
+    }
+    for name, method in methods.items():
+        rows = (spoken[:9], spoken[9:]) if name == "supervised" else (simple_rows(5), simple_rows(5, 100))
+        files = {"training_file": write_rows(work, rows[0]), "validation_file": write_rows(work, rows[1])}
+        spec = TrainSpec(job_id="job", base_model="random", method=method, seed=3, **files)
+        (work / f"{name}.json").write_text(spec.model_dump_json())
+
+
+def test_two_processes_end_where_one_does(model_folder, tmp_path, write_rows, simple_rows):
+    for folder in ("one", "two"):
+        write_jobs(tmp_path / folder, write_rows, simple_rows)
     commands = [[sys.executable, __file__, str(rank), str(model_folder), str(tmp_path)] for rank in (0, 1)]
     processes = [subprocess.Popen(command) for command in commands]
     try:
         expected, gradient, counted = train(model_folder, Processes())
+        tuned, looked = tune_and_look(model_folder, tmp_path / "one", Processes())
         assert [process.wait(timeout=200) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()
     saved = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
-    results = [trained for _, trained in saved]
+    results = [trained for _, trained, _ in saved]
     for name, tensor in expected.items():
         assert torch.equal(results[0][0][name], results[1][0][name])
         # Adam divides by the gradient's size, so what sums in another order round differently shows where it is tiny.
@@ -115,7 +190,11 @@ def test_two_processes_end_where_one_does(model_folder, tmp_path):
         assert abs(found.loss - counted.loss) < 1e-6
         assert found.sums.keys() == counted.sums.keys()
         assert abs(found.norm - counted.norm) < 1e-5
-    for rank, (said, _) in enumerate(saved):
+    for _, _, (tuned_in_two, looked_in_two) in saved:
+        assert looked_in_two == looked
+        for found, wanted in zip(tuned_in_two, tuned, strict=True):
+            assert found == pytest.approx(wanted, abs=1e-4)
+    for rank, (said, *_) in enumerate(saved):
         assert said == {
             "gather": [10, 11],
             "agree": 10,
