@@ -133,7 +133,18 @@ def test_kl_is_the_sum_over_the_whole_vocabulary(policy, sequences):
 
 
 def test_a_fresh_adapter_has_no_kl(make_policy, sequences):
-    assert exact_kl(make_policy(), sequences)[0] == 0
+    fresh = make_policy()
+    num_tokens = sum(sum(sequence.in_loss) for sequence in sequences)
+    assert fresh.is_base
+    assert exact_kl(fresh, sequences) == (0, num_tokens)
+
+
+def test_an_adapter_with_one_weight_in_b_is_not_the_base(make_policy, sequences):
+    policy = make_policy()
+    name = next(name for name in policy.parameters() if name.endswith("lora_B.weight"))
+    policy.parameters()[name].data[0, 0] = 3.0
+    assert not policy.is_base
+    assert exact_kl(policy, sequences)[0] > 0
 
 
 def test_reference_logprobs_are_the_base_s(policy, make_policy, sequences):

@@ -55,6 +55,12 @@ class Policy:
         """Logits per token: at least as many as the tokenizer has ids."""
         return self.network.num_logits
 
+    @property
+    def is_base(self) -> bool:
+        """Whether the adapter changes nothing, as before the first update: every B is zero."""
+        matrices = (tensor for name, tensor in self.network.parameters.items() if name.endswith("lora_B.weight"))
+        return not any(bool(tensor.any()) for tensor in matrices)
+
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Inside, the policy is its base: the adapter is off."""
