@@ -1,5 +1,6 @@
 import { answer, api, requestHeaders } from "./client";
-import { failureOf, Unreachable } from "./errors";
+import { ApiError, failureOf, Unreachable } from "./errors";
+import { chosenProject } from "./project";
 import type { FileObject } from "./schema";
 
 /** Larger files go in parts, so that a broken connection costs one part and not all. */
@@ -28,24 +29,57 @@ export async function uploadFile(file: File, report: Report, signal?: AbortSigna
 }
 
 async function inParts(file: File, report: Report, signal?: AbortSignal): Promise<FileObject> {
+  const begun = await takenUp(file);
+  const { partIds } = begun;
+  for (const [start, end] of cuts(file.size, PART_BYTES).slice(partIds.length)) {
+    const onSent = (sent: number) => report({ sentBytes: Math.min(start + sent, end), totalBytes: file.size });
+    const part = await repeated(() => {
+      const body = new FormData();
+      body.append("data", file.slice(start, end), "part");
+      return send<{ id: string }>(`/v1/uploads/${begun.uploadId}/parts`, body, onSent, signal);
+    }, signal).catch((error) => {
+      // What the server refuses it would refuse again; what broke on the way goes on where it was.
+      if (error instanceof ApiError) forget(file);
+      throw error;
+    });
+    partIds.push(part.id);
+    remember(file, begun);
+  }
+  forget(file);
+  const params = { path: { upload_id: begun.uploadId } };
+  const done = await answer(api.POST("/v1/uploads/{upload_id}/complete", { params, body: { part_ids: partIds } }));
+  return done.file!;
+}
+
+/** An upload in parts that this tab has begun. */
+interface Begun {
+  uploadId: string;
+  partIds: string[];
+  expiresAt: number;
+}
+
+/** The same file again, in the same tab, goes on behind the last part that arrived. */
+async function takenUp(file: File): Promise<Begun> {
+  const known: Begun | null = JSON.parse(sessionStorage.getItem(keyOf(file)) ?? "null");
+  if (known && known.expiresAt > Date.now() / 1000 + 60) return known;
   const upload = await answer(
     api.POST("/v1/uploads", {
       body: { bytes: file.size, filename: file.name, mime_type: "application/jsonl", purpose: "fine-tune" },
     }),
   );
-  const partIds: string[] = [];
-  for (const [start, end] of cuts(file.size, PART_BYTES)) {
-    const onSent = (sent: number) => report({ sentBytes: Math.min(start + sent, end), totalBytes: file.size });
-    const part = await repeated(() => {
-      const body = new FormData();
-      body.append("data", file.slice(start, end), "part");
-      return send<{ id: string }>(`/v1/uploads/${upload.id}/parts`, body, onSent, signal);
-    }, signal);
-    partIds.push(part.id);
-  }
-  const params = { path: { upload_id: upload.id } };
-  const done = await answer(api.POST("/v1/uploads/{upload_id}/complete", { params, body: { part_ids: partIds } }));
-  return done.file!;
+  return { uploadId: upload.id, partIds: [], expiresAt: upload.expires_at };
+}
+
+function keyOf({ name, size, lastModified }: File): string {
+  return `fettle-upload-${chosenProject() ?? ""}-${name}-${size}-${lastModified}`;
+}
+
+function remember(file: File, begun: Begun): void {
+  sessionStorage.setItem(keyOf(file), JSON.stringify(begun));
+}
+
+function forget(file: File): void {
+  sessionStorage.removeItem(keyOf(file));
 }
 
 /** `cuts(10, 4)` -> [0, 4], [4, 8], [8, 10]. */

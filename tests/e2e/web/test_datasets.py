@@ -20,7 +20,13 @@ def bad_file(tmp_path):
 
 def test_a_bad_file_says_which_line_what_was_expected_and_gives_the_good_lines(open_page, bad_file, tmp_path):
     page = open_page("/datasets")
+    held = []
+    page.route("**/v1/files", lambda route: held.append(route) if route.request.method == "POST" else route.continue_())
     page.locator("input[type=file]").set_input_files(bad_file)
+    # The page's own look comes while the file is on its way; the server's word follows.
+    page.get_by_text("2 bad lines so far").wait_for()
+    page.get_by_text("Line 10: not valid JSON").wait_for()
+    held[0].continue_()
     page.get_by_role("link", name="See what is wrong").click()
     page.get_by_text("Not usable yet: 96 rows · 2 errors · 1 warning").wait_for()
     page.get_by_role("button", name="messages[].role").get_by_text("the role is not known").wait_for()

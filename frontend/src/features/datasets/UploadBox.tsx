@@ -1,18 +1,20 @@
-import { Alert, Anchor, Group, Progress, Stack, Text } from "@mantine/core";
+import { Alert, Anchor, Button, Group, Progress, Stack, Text } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import type { FileObject } from "@/api/schema";
-import { type Progress as Sent, uploadFile } from "@/api/upload";
+import { PART_BYTES, type Progress as Sent, uploadFile } from "@/api/upload";
 import { DropZone } from "@/ui/DropZone";
-import { bytes, duration } from "@/ui/format";
+import { bytes, duration, plural } from "@/ui/format";
+import { type Early, lookEarly } from "./check";
 import { filesQuery } from "./queries";
 
 interface Upload {
   id: number;
-  name: string;
-  size: number;
+  file: File;
   startedAt: number;
+  stop: AbortController;
+  early?: Early;
   sent: Sent;
   result?: FileObject;
   error?: string;
@@ -27,12 +29,15 @@ export function UploadBox() {
   const change = (id: number, part: Partial<Upload>) =>
     setUploads((all) => all.map((one) => (one.id === id ? { ...one, ...part } : one)));
 
-  const start = async (file: File) => {
+  const start = async (file: File, before?: number) => {
     const id = nextId++;
     const sent = { sentBytes: 0, totalBytes: file.size };
-    setUploads((all) => [{ id, name: file.name, size: file.size, startedAt: Date.now(), sent }, ...all]);
+    const stop = new AbortController();
+    const made = { id, file, startedAt: Date.now(), stop, sent };
+    setUploads((all) => [made, ...all.filter((one) => one.id !== before)]);
+    lookEarly(file, (early) => change(id, { early }), stop.signal).catch(() => {});
     try {
-      const result = await uploadFile(file, (progress) => change(id, { sent: progress }));
+      const result = await uploadFile(file, (progress) => change(id, { sent: progress }), stop.signal);
       change(id, { result });
     } catch (error) {
       change(id, { error: error instanceof Error ? error.message : String(error) });
@@ -46,21 +51,29 @@ export function UploadBox() {
         accept=".jsonl"
         label="Drop JSONL files anywhere on this page"
         hint='One JSON object a line: "messages", and the fields your grader reads.'
-        onFiles={(files) => files.forEach(start)}
+        onFiles={(files) => {
+          for (const file of files) start(file);
+        }}
       />
       {uploads.map((upload) => (
-        <UploadLine key={upload.id} upload={upload} />
+        <UploadLine key={upload.id} upload={upload} onAgain={() => start(upload.file, upload.id)} />
       ))}
     </Stack>
   );
 }
 
-function UploadLine({ upload }: { upload: Upload }) {
-  const { result, error, name, sent } = upload;
+function UploadLine({ upload, onAgain }: { upload: Upload; onAgain: () => void }) {
+  const { result, error, sent, early } = upload;
+  const { name } = upload.file;
   if (error) {
     return (
       <Alert color="red" role="alert" title={`${name} was not uploaded`}>
-        {error}
+        <Stack gap="xs" align="flex-start">
+          {error}
+          <Button size="xs" variant="default" onClick={onAgain}>
+            {sent.totalBytes > PART_BYTES ? "Go on where it broke" : "Try again"}
+          </Button>
+        </Stack>
       </Alert>
     );
   }
@@ -94,6 +107,18 @@ function UploadLine({ upload }: { upload: Upload }) {
         </Text>
       </Group>
       <Progress value={share * 100} animated={share >= 1} aria-label={`Upload of ${name}`} />
+      {early && early.numBad > 0 && (
+        <Alert color="orange" role="status" title={`${plural(early.numBad, "bad line")} so far`}>
+          {early.bad.map(({ line, problem }) => (
+            <Text size="sm" key={line}>
+              Line {line}: {problem}
+            </Text>
+          ))}
+          <Button size="xs" variant="default" mt="xs" onClick={() => upload.stop.abort()}>
+            Stop the upload
+          </Button>
+        </Alert>
+      )}
     </Stack>
   );
 }
