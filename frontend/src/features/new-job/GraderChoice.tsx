@@ -1,4 +1,4 @@
-import { Alert, Button, Select, Stack, Text } from "@mantine/core";
+import { Button, Input, Select, Stack, Text } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import { answer, api } from "@/api/client";
@@ -66,11 +66,7 @@ export function GraderChoice({ stored, text, onChange, error }: GraderChoiceProp
               onChange={(next) => onChange("", JSON.stringify(next, null, 2))}
             />
           )}
-          {(error ?? check.error?.message) && (
-            <Alert color="red" role="alert">
-              {error ?? check.error?.message}
-            </Alert>
-          )}
+          {(error ?? check.error?.message) && <Input.Error size="sm">{error ?? check.error?.message}</Input.Error>}
           {!error && check.isSuccess && (
             <Text size="sm" role="status">
               ✓ The server can run it.
