@@ -124,7 +124,7 @@ def _start(place: Place, job: RunnerInput, arguments: Sequence[str]) -> subproce
     command = [sys.executable, "-m", "fettle_workers.main", *arguments, "--supervised"]
     command += ["--processes", str(place.size), "--rank", str(place.rank), "--meeting", str(place.meeting)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ | _own_gpu(place.rank)
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ | own_gpu(place.rank)
     )
     assert process.stdin is not None
     with suppress(BrokenPipeError):  # it has ended: who watches it tells
@@ -133,7 +133,8 @@ def _start(place: Place, job: RunnerInput, arguments: Sequence[str]) -> subproce
     return process
 
 
-def _own_gpu(rank: int) -> dict[str, str]:
+def own_gpu(rank: int) -> dict[str, str]:
+    """The variable that leaves a process the GPU of its rank among those that are visible here."""
     if not torch.cuda.is_available():
         return {}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

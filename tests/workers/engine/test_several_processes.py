@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import distributed
 
 from fettle_graders.grade import Grade, GradeErrors
+from fettle_workers import launch
 from fettle_workers.adapters.checkpoints import LocalCheckpoints
 from fettle_workers.contract.events import EVENT
 from fettle_workers.contract.internal import RunnerInput
@@ -300,6 +301,20 @@ def test_when_one_of_them_is_gone_all_end_and_the_job_says_why(start, make_job, 
     assert process.wait(60) == 4
     assert said in process.stderr.read()
     assert psutil.wait_procs([third], timeout=60)[1] == []
+
+
+def test_there_is_one_process_a_visible_gpu_and_each_sees_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert (launch.num_processes(None), launch.num_processes(3)) == (1, 3)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert launch.num_processes(None) == 2
+    with pytest.raises(launch.LaunchError, match="3 trainer processes were asked for, and 2 GPUs are visible"):
+        launch.num_processes(3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-6e1f")
+    assert launch.own_gpu(1) == {"CUDA_VISIBLE_DEVICES": "GPU-6e1f"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert launch.own_gpu(1) == {"CUDA_VISIBLE_DEVICES": "1"}
 
 
 if __name__ == "__main__":
