@@ -34,3 +34,12 @@ NEEDS_MORE = {
 def test_every_kind_that_runs_has_an_example() -> None:
     assert {example["grader"]["type"] for example in EXAMPLES} == set(GRADER_TYPES) - NEEDS_MORE
     assert all(f"`{kind}`" in PAGE for kind in GRADER_TYPES)
+
+
+def test_what_the_sandbox_promises_is_shown_by_tests_that_exist() -> None:
+    tests = Path(__file__).parents[1]
+    named = set(re.findall(r"`(test_\w+)`", (tests.parent / "docs" / "sandbox.md").read_text("utf-8")))
+    files = [path.read_text("utf-8") for path in tests.rglob("test_*.py")]
+    written = {name for text in files for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    assert named
+    assert named <= written
