@@ -143,8 +143,11 @@ def steps_of(kind, outcome):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_kind_trains_the_bundled_model(platform, kind):
-    (step, *_) = steps_of(kind, train(platform, KINDS[kind]))
+    job, _ = outcome = train(platform, KINDS[kind])
+    (step, *_) = steps_of(kind, outcome)
     assert step["num_completions"] >= 8
+    used = job.fettle["judge_usage"].get("fettle-tiny", {"total_tokens": 0})
+    assert (used["total_tokens"] > 0) == (kind in ("score_model", "label_model"))
     assert step["num_failed_grades"] <= step["num_completions"] / 2, step
 
 
