@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import openai
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
@@ -47,7 +48,12 @@ def install_chromium():
 
 @pytest.fixture(scope="session")
 def signed_in(browser, site):
-    """The cookies of a browser that opened the address which `fettle up` printed."""
+    """The cookies of a browser that opened the address which `fettle up` printed.
+
+    The model server starts beside the API; pages that ask it are looked at once it answers.
+    """
+    models = openai.OpenAI(base_url=site.base_url, api_key=site.api_key, max_retries=30)
+    models.chat.completions.create(model="fettle-tiny", messages=[{"role": "user", "content": "1"}], max_tokens=1)
     context = browser.new_context()
     page = context.new_page()
     page.goto(site.sign_in_address)
