@@ -58,7 +58,7 @@ class EndpointView(APIView):
     )
     @idempotent
     def post(self, request: Request, endpoint_id: str) -> Response:
-        """Change name, address or event types. Also enables an endpoint that failures had disabled."""
+        """Change name, address or event types, or disable it. Any other update enables a disabled endpoint again."""
         endpoint = selectors.endpoint_get(request.auth, endpoint_id)
         fields = wire.EndpointUpdateShape(data=request.data)
         fields.is_valid(raise_exception=True)

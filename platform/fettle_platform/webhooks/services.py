@@ -25,10 +25,12 @@ def endpoint_create(
 
 
 def endpoint_update(*, endpoint: WebhookEndpoint, values: dict[str, object], now: datetime) -> None:
-    """Set what is given. A change, even to the same value, enables an endpoint that was disabled by failures."""
-    changed = {name: value for name, value in values.items() if getattr(endpoint, name) != value}
-    if values and endpoint.disabled_at is not None:
-        changed["disabled_at"] = None
+    """Set what is given. A change, even to the same value, enables an endpoint, unless it says `disabled`."""
+    disabled = values.get("disabled", False)
+    given = {name: value for name, value in values.items() if name != "disabled"}
+    changed = {name: value for name, value in given.items() if getattr(endpoint, name) != value}
+    if values and bool(disabled) != (endpoint.disabled_at is not None):
+        changed["disabled_at"] = now if disabled else None
     for name, value in changed.items():
         setattr(endpoint, name, value)
     if changed:

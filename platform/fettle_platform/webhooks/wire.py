@@ -65,10 +65,11 @@ class EndpointUpdateShape(serializers.Serializer):
     name = serializers.CharField(max_length=200, required=False)
     url = serializers.URLField(max_length=2000, required=False)
     event_types = _EventTypes(required=False)
+    disabled = serializers.BooleanField(required=False, help_text="true: nothing is sent until the next update")
 
 
 class _EndpointStateShape(serializers.Serializer):
-    disabled_at = serializers.IntegerField(allow_null=True, help_text="after three days of failures; update to enable")
+    disabled_at = serializers.IntegerField(allow_null=True, help_text="by an update, or after three days of failures")
 
 
 class EndpointShape(serializers.Serializer):

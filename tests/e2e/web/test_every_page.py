@@ -18,6 +18,7 @@ ROUTES = [
     "/models/fettle-tiny",
     "/playground",
     "/settings",
+    "/settings?tab=webhooks",
     "/settings?tab=members",
     "/settings?tab=you",
     "/settings?tab=appearance",

@@ -55,6 +55,29 @@ def test_an_invited_member_signs_in_with_the_link_and_may_not_invite(open_page, 
     elsewhere.get_by_role("heading", name="Overview").wait_for()
 
 
+def test_a_webhook_is_made_tested_disabled_and_deleted(open_page):
+    page = open_page("/settings?tab=webhooks")
+    page.get_by_label("Name of a new webhook").fill("pager")
+    page.get_by_label("Address").fill("https://nobody.invalid/hook")
+    page.get_by_label("A job failed").check()
+    page.get_by_role("button", name="Add the webhook").click()
+    secret = page.get_by_role("status").filter(has_text="cannot be shown again").locator("code").inner_text()
+    assert secret.startswith("whsec_")
+    row = page.get_by_role("row").filter(has_text="pager")
+    row.get_by_role("button", name="Test pager").click()
+    row.get_by_role("status").filter(has_text="nobody.invalid").wait_for()
+    row.get_by_role("button", name="Deliveries of pager").click()
+    page.get_by_text("Nothing was sent yet.").wait_for()
+    row.get_by_role("button", name="Disable pager").click()
+    row.get_by_text("disabled", exact=True).wait_for()
+    row.get_by_role("button", name="Enable pager").click()
+    row.get_by_text("on", exact=True).wait_for()
+    assert secret not in open_page("/settings?tab=webhooks").content()
+    row.get_by_role("button", name="Delete pager").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_text("No webhook yet.").wait_for()
+
+
 def test_the_chosen_colours_stay_and_are_there_before_the_first_paint(open_page):
     page = open_page("/settings?tab=appearance", scheme="light")
     page.get_by_text("Dark", exact=True).click()

@@ -164,6 +164,18 @@ def test_of_two_senders_one_gets_the_attempt(delivery):
     assert not _claim(delivery, now=NOW)
 
 
+def test_a_disabled_endpoint_hears_nothing_until_the_next_update(api, endpoint):
+    def num_recorded():
+        event_record(project_id=endpoint.project_id, event_type=SUCCEEDED, object_id="ftjob-1", now=NOW)
+        return WebhookDelivery.objects.count()
+
+    address = f"/v1/webhook_endpoints/{endpoint.public_id}"
+    assert api.post(address, {"disabled": True}).json()["fettle"]["disabled_at"] is not None
+    assert num_recorded() == 0
+    assert api.post(address, {"name": "on again"}).json()["fettle"]["disabled_at"] is None
+    assert num_recorded() == 1
+
+
 def test_an_endpoint_that_never_answers_is_disabled_after_three_days_until_it_is_changed(
     api, delivery, endpoint, receiver
 ):

@@ -5,6 +5,7 @@ import { ApiKeys } from "./ApiKeys";
 import { Appearance } from "./Appearance";
 import { Members } from "./Members";
 import type { SettingsSearch } from "./search";
+import { Webhooks } from "./Webhooks";
 import { You } from "./You";
 
 const route = getRouteApi("/frame/settings");
@@ -21,12 +22,16 @@ export function SettingsPage() {
       >
         <Tabs.List>
           <Tabs.Tab value="keys">API keys</Tabs.Tab>
+          <Tabs.Tab value="webhooks">Webhooks</Tabs.Tab>
           <Tabs.Tab value="members">Members</Tabs.Tab>
           <Tabs.Tab value="you">You</Tabs.Tab>
           <Tabs.Tab value="appearance">Appearance</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="keys" pt="lg">
           <ApiKeys />
+        </Tabs.Panel>
+        <Tabs.Panel value="webhooks" pt="lg">
+          <Webhooks />
         </Tabs.Panel>
         <Tabs.Panel value="members" pt="lg">
           <Members />

@@ -1,4 +1,4 @@
-const TABS = ["keys", "members", "you", "appearance"] as const;
+const TABS = ["keys", "webhooks", "members", "you", "appearance"] as const;
 
 export interface SettingsSearch {
   tab?: (typeof TABS)[number];
