@@ -66,6 +66,8 @@ export interface RolloutsSearch {
   purpose?: (typeof PURPOSES)[number];
   row?: number;
   step?: number;
+  /** Show what changed since the answers of this step. */
+  against?: number;
   /** Rewards from `min` on and below `max`. */
   min?: number;
   max?: number;
@@ -79,6 +81,7 @@ export function rolloutsSearch(given: Search): RolloutsSearch {
     purpose: oneOf(PURPOSES, given.purpose),
     row: count(given.row),
     step: count(given.step),
+    against: count(given.against),
     min: decimal(given.min),
     max: decimal(given.max),
     failed: given.failed === true ? true : undefined,

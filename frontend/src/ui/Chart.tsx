@@ -84,7 +84,10 @@ export default function Chart({
   // biome-ignore lint/correctness/useExhaustiveDependencies: only the marks changed
   useEffect(() => plot.current?.redraw(false), [marks]);
 
-  const words = summary(series, xName, format) + marksInWords(marks, xName);
+  const words = useMemo(
+    () => summary(series, xName, format) + marksInWords(marks, xName),
+    [series, marks, xName, format],
+  );
   const x = aligned.x;
   const moveTo = (index: number) => {
     const made = plot.current;

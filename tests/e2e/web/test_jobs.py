@@ -112,6 +112,17 @@ def test_a_job_is_made_in_the_page_watched_and_finished_early(open_page, client,
     assert all("400" in problem for problem in page.problems), page.problems
 
 
+def test_a_stretch_of_the_curves_is_looked_at_closely(open_page, finished):
+    page = open_page(f"/jobs/{finished[0]}")
+    whole = page.get_by_role("img", name=re.compile(r"training: 6 points.*Marked: .*✓ \d+ at step"))
+    expect(whole.first).to_be_visible()
+    page.get_by_label("From step").fill("3")
+    page.wait_for_url("**from=3*")
+    expect(page.get_by_role("img", name="training: 4 points").first).to_be_visible()
+    page.get_by_role("button", name="Show all steps").click()
+    expect(whole.first).to_be_visible()
+
+
 def test_why_a_checkpoint_was_chosen_is_a_sentence_a_picture_and_json(open_page, client, finished):
     page = open_page(f"/jobs/{finished[0]}")
     page.get_by_role("tab", name="Checkpoints").click()
@@ -155,6 +166,14 @@ def test_rollouts_are_narrowed_down_by_prompt_step_reward_and_text(open_page, cl
     expect(again.get_by_role("article").first).to_contain_text("Reward 1")
     again.get_by_label("Text in answer or thinking").fill("no answer says this")
     expect(again.get_by_text("No rollout fits the filters.")).to_be_visible()
+
+
+def test_an_answer_is_compared_with_the_base_s_answer_to_the_same_prompt(open_page, finished):
+    page = open_page(f"/jobs/{finished[0]}/rollouts?purpose=eval&row=0&step=6")
+    page.get_by_role("combobox", name="Show what changed since").click()
+    page.get_by_role("option", name="the base's answers").click()
+    page.wait_for_url("**against=0*")
+    expect(page.get_by_role("article").first).to_contain_text(re.compile("(Compared with|The same as) step 0"))
 
 
 def test_keys_walk_through_steps_and_fold_thinking(open_page, finished):

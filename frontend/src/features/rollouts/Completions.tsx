@@ -1,13 +1,15 @@
 import { Badge, Group, Switch, Text, UnstyledButton } from "@mantine/core";
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useRef, useState } from "react";
+import { memo, useEffect, useMemo, useRef, useState } from "react";
 import { answer, api } from "@/api/client";
 import type { RolloutShape } from "@/api/schema";
 import { number, signed } from "@/ui/format";
 import { useKeys } from "@/ui/keys";
 import { Empty, Loaded } from "@/ui/states";
 import { Untrusted } from "@/ui/Untrusted";
+import { Changes } from "./Changes";
+import { earlierQuery } from "./earlier";
 import classes from "./rollouts.module.css";
 
 interface CompletionsProps {
@@ -23,13 +25,15 @@ interface CompletionsProps {
   };
   /** Say which row each answers. */
   withRow: boolean;
+  /** Mark what changed since the answers of this step. */
+  against?: number;
 }
 
 const PAGE = 200;
 const WIDE = 300;
 
 /** The answers, side by side where there is room. Only those in view are in the page, so any number stays smooth. */
-export function Completions({ jobId, filters, withRow }: CompletionsProps) {
+export function Completions({ jobId, filters, withRow, against }: CompletionsProps) {
   const [thinking, setThinking] = useState(false);
   const scroller = useRef<HTMLDivElement>(null);
   const [columns, setColumns] = useState(1);
@@ -46,7 +50,8 @@ export function Completions({ jobId, filters, withRow }: CompletionsProps) {
     getNextPageParam: (page) => (page.has_more ? (page.last_id ?? undefined) : undefined),
     staleTime: 30_000,
   });
-  const found = pages.data?.pages.flatMap((page) => page.data) ?? [];
+  const found = useMemo(() => pages.data?.pages.flatMap((page) => page.data) ?? [], [pages.data]);
+  const earlier = useQuery(earlierQuery(jobId, filters, against));
   const lines = Math.ceil(found.length / columns);
   const virtual = useVirtualizer({
     count: lines,
@@ -113,6 +118,7 @@ export function Completions({ jobId, filters, withRow }: CompletionsProps) {
                       rollout={one}
                       thinking={thinking}
                       withRow={withRow}
+                      earlier={against === undefined ? undefined : earlier.data?.get(one.sample_index)}
                       current={line.index * columns + place === at}
                     />
                   ))}
@@ -131,9 +137,12 @@ interface CompletionProps {
   thinking: boolean;
   withRow: boolean;
   current: boolean;
+  /** The answer to compare with. */
+  earlier: RolloutShape | undefined;
 }
 
-function Completion({ rollout, thinking, withRow, current }: CompletionProps) {
+/** Drawn again only when it is another, however often the list scrolls. */
+const Completion = memo(function Completion({ rollout, thinking, withRow, current, earlier }: CompletionProps) {
   const [open, setOpen] = useState<boolean | null>(null);
   const shown = open ?? thinking;
   return (
@@ -159,7 +168,9 @@ function Completion({ rollout, thinking, withRow, current }: CompletionProps) {
         </div>
       )}
       <div className={classes.text}>
-        {rollout.text ? (
+        {earlier ? (
+          <Changes before={earlier} after={rollout} />
+        ) : rollout.text ? (
           <Untrusted text={rollout.text} />
         ) : (
           <Text c="dimmed" size="sm">
@@ -194,7 +205,7 @@ function Completion({ rollout, thinking, withRow, current }: CompletionProps) {
       )}
     </article>
   );
-}
+});
 
 function finish(reason: string): string {
   return reason === "length" ? "cut off" : reason === "stop" ? "ended by itself" : reason;

@@ -31,7 +31,7 @@ export function RolloutsPage() {
   const search = useSearch({ from: "/frame/jobs/$jobId/rollouts" });
   const navigate = useNavigate({ from: "/jobs/$jobId/rollouts" });
   const filterBox = useRef<HTMLInputElement>(null);
-  const { purpose = "train", row, step, min, max, failed, text, sort = "row" } = search;
+  const { purpose = "train", row, step, against, min, max, failed, text, sort = "row" } = search;
   const change = (changes: Partial<typeof search>) =>
     navigate({ search: (old) => ({ ...old, ...changes }), replace: true });
   const job = useQuery(jobQuery(jobId));
@@ -176,13 +176,36 @@ export function RolloutsPage() {
               {row !== undefined && job.data && (
                 <Prompt job={job.data} row={row} group={shownPrompts.find((one) => one.row === row)} />
               )}
-              <Completions jobId={jobId} filters={{ ...filters, row, step }} withRow={row === undefined} />
+              {row !== undefined && atSteps.length > 1 && (
+                <Select
+                  label="Show what changed since"
+                  size="xs"
+                  w={260}
+                  clearable
+                  placeholder="nothing"
+                  data={atSteps.map((one) => ({ value: String(one.step), label: stepName(one.step ?? 0, purpose) }))}
+                  value={against === undefined ? null : String(against)}
+                  onChange={(next) => change({ against: next === null ? undefined : Number(next) })}
+                />
+              )}
+              <Completions
+                jobId={jobId}
+                filters={{ ...filters, row, step }}
+                withRow={row === undefined}
+                against={row === undefined ? undefined : against}
+              />
             </Stack>
           </div>
         )}
       </Loaded>
     </Page>
   );
+}
+
+/** The first training step is answered by the base itself, before anything was learnt. */
+function stepName(step: number, purpose: string): string {
+  const isBase = step === 0 || (purpose === "train" && step === 1);
+  return isBase ? `step ${step}, the base's answers` : `step ${step}`;
 }
 
 function inWords(total: number, groups: readonly RolloutGroupShape[]): string {
