@@ -10,6 +10,11 @@ export interface ChatRequest {
   seed?: number;
 }
 
+interface ManyRequest extends ChatRequest {
+  /** How many answers. */
+  n: number;
+}
+
 export interface Reply {
   content: string;
   reasoning: string;
@@ -32,13 +37,8 @@ export async function streamChat(
   onReply: (reply: Reply) => void,
   signal: AbortSignal,
 ): Promise<Reply> {
-  let response = await post(request, signal);
-  // A model server that was just started needs some seconds until it answers.
-  for (let tries = 0; response.status === 503 && response.headers.has("retry-after") && tries < PATIENCE; tries += 1) {
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    response = await post(request, signal);
-  }
-  if (!response.ok || !response.body) throw await failureOf(response);
+  const response = await posted({ ...request, stream: true, stream_options: { include_usage: true } }, signal);
+  if (!response.body) throw new Unreachable();
   let reply = EMPTY_REPLY;
   let rest = "";
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -54,14 +54,42 @@ export async function streamChat(
   }
 }
 
+interface Whole {
+  choices: { message: { content: string | null; reasoning_content?: string | null }; finish_reason: string | null }[];
+  usage: { prompt_tokens: number; completion_tokens: number };
+}
+
+/** Several answers at once, each whole. `completionTokens` is that of all of them. */
+export async function sampleChat(request: ManyRequest, signal: AbortSignal): Promise<Reply[]> {
+  const { choices, usage }: Whole = await (await posted(request, signal)).json();
+  return choices.map(({ message, finish_reason }) => ({
+    content: message.content ?? "",
+    reasoning: message.reasoning_content ?? "",
+    finishReason: finish_reason,
+    promptTokens: usage.prompt_tokens,
+    completionTokens: usage.completion_tokens,
+  }));
+}
+
 const PATIENCE = 20;
 
-function post(request: ChatRequest, signal: AbortSignal): Promise<Response> {
+/** A model server that was just started needs some seconds until it answers. */
+async function posted(body: object, signal: AbortSignal): Promise<Response> {
+  for (let tries = 0; ; tries += 1) {
+    const response = await post(body, signal);
+    if (response.ok) return response;
+    const mayComeUp = response.status === 503 && response.headers.has("retry-after");
+    if (!mayComeUp || tries >= PATIENCE) throw await failureOf(response);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}
+
+function post(body: object, signal: AbortSignal): Promise<Response> {
   return fetch("/v1/chat/completions", {
     method: "POST",
     credentials: "same-origin",
     headers: { "Content-Type": "application/json", ...requestHeaders() },
-    body: JSON.stringify({ ...request, stream: true, stream_options: { include_usage: true } }),
+    body: JSON.stringify(body),
     signal,
   }).catch((error) => {
     throw error instanceof DOMException ? error : new Unreachable();

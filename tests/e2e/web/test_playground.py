@@ -12,6 +12,13 @@ def test_a_model_answers_token_by_token_with_the_session_alone(open_page):
     pane = page.get_by_role("region", name="Answer of fettle-tiny")
     pane.get_by_text("tokens in").wait_for()
     assert pane.inner_text().strip()
+
+    page.get_by_label("Answers", exact=True).fill("3")
+    page.get_by_label("Temperature").fill("1")
+    page.get_by_role("button", name="Ask").click()
+    expect(pane).to_contain_text("The answer that most give")
+    pane.get_by_role("button", name="All 3 answers").click()
+    expect(pane.get_by_role("listitem")).to_have_count(3)
     assert page.problems == []
 
 

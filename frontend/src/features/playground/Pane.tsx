@@ -1,12 +1,12 @@
 import { ActionIcon, Alert, Badge, Group, Paper, Select, Stack, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
-import { EMPTY_REPLY, type Reply, streamChat } from "@/api/chat";
-import { answer, api } from "@/api/client";
-import { modelsQuery } from "@/api/models";
+import { EMPTY_REPLY, type Reply, sampleChat, streamChat } from "@/api/chat";
 import { number, plural } from "@/ui/format";
 import { Thinking } from "@/ui/Thinking";
 import { Untrusted } from "@/ui/Untrusted";
+import { BestOf } from "./BestOf";
+import { gradeQuery, useGrader } from "./grading";
 import type { Question } from "./PlaygroundPage";
 
 interface PaneProps {
@@ -22,6 +22,7 @@ interface PaneProps {
 /** One model's answer, as it is written. */
 export function Pane({ model, known, question, signal, onModel, onRemove, onEnd }: PaneProps) {
   const [reply, setReply] = useState<Reply>(EMPTY_REPLY);
+  const [many, setMany] = useState<Reply[] | null>(null);
   const [seconds, setSeconds] = useState<number | null>(null);
   const [error, setError] = useState<string | null>(null);
   const current = useRef({ model, signal, onEnd });
@@ -34,10 +35,16 @@ export function Pane({ model, known, question, signal, onModel, onRemove, onEnd 
     const { model, signal, onEnd } = current.current;
     const started = performance.now();
     setReply(EMPTY_REPLY);
+    setMany(null);
     setError(null);
     setSeconds(null);
-    const { messages, temperature, maxTokens } = question;
-    streamChat({ model, messages, temperature, max_completion_tokens: maxTokens }, setReply, signal)
+    const { messages, temperature, maxTokens, numAnswers } = question;
+    const request = { model, messages, temperature, max_completion_tokens: maxTokens };
+    const asked =
+      numAnswers > 1
+        ? sampleChat({ ...request, n: numAnswers }, signal).then(setMany)
+        : streamChat(request, setReply, signal);
+    asked
       .catch((failure) => setError(failure.name === "AbortError" ? "Stopped." : failure.message))
       .finally(() => {
         setSeconds((performance.now() - started) / 1000);
@@ -45,6 +52,7 @@ export function Pane({ model, known, question, signal, onModel, onRemove, onEnd 
       });
   }, [turn]);
 
+  const tokens = many ? (many[0]?.completionTokens ?? null) : reply.completionTokens;
   const options = known.includes(model) ? known : [...known, model];
   return (
     <Paper withBorder p="md" component="section" aria-label={`Answer of ${model}`}>
@@ -73,7 +81,11 @@ export function Pane({ model, known, question, signal, onModel, onRemove, onEnd 
           aria-live="polite"
           aria-busy={question !== null && seconds === null ? true : undefined}
         >
-          <Untrusted text={reply.content} />
+          {many ? (
+            <BestOf replies={many} model={model} known={known} item={question?.item ?? null} />
+          ) : (
+            <Untrusted text={reply.content} />
+          )}
           {!question && (
             <Text span c="dimmed" size="sm">
               The answer will stand here.
@@ -82,9 +94,9 @@ export function Pane({ model, known, question, signal, onModel, onRemove, onEnd 
         </Text>
         {seconds !== null && !error && (
           <Group gap="xs">
-            {question?.item && <Grade model={model} known={known} item={question.item} text={reply.content} />}
+            {question?.item && !many && <Grade model={model} known={known} item={question.item} text={reply.content} />}
             <Text size="xs" c="dimmed">
-              {reply.completionTokens !== null && `${plural(reply.completionTokens, "token")} in `}
+              {tokens !== null && `${plural(tokens, "token")} in `}
               {number(seconds, 2)} s{reply.finishReason === "length" && ", cut at the most tokens"}
             </Text>
           </Group>
@@ -101,32 +113,11 @@ interface GradeProps {
   text: string;
 }
 
-/** What the grader of the tuned model's job says about the answer; a base model is graded by the newest job's. */
 function Grade({ known, model, item, text }: GradeProps) {
-  const models = useQuery(modelsQuery);
-  const tuned = [model, ...known].find((id) => id.startsWith("ft:"));
-  const jobId = models.data?.find((one) => one.id === tuned)?.facts.fine_tuning_job_id;
-  const job = useQuery({
-    queryKey: ["jobs", jobId],
-    enabled: jobId !== undefined,
-    queryFn: () => answer(api.GET("/v1/fine_tuning/jobs/{job_id}", { params: { path: { job_id: jobId! } } })),
-  });
-  const grader = (job.data?.method.reinforcement as { grader?: { type: string } } | undefined)?.grader;
-  const grade = useQuery({
-    queryKey: ["grade", grader, item, text],
-    enabled: grader !== undefined,
-    staleTime: Number.POSITIVE_INFINITY,
-    retry: false,
-    queryFn: () =>
-      answer(
-        api.POST("/v1/fine_tuning/alpha/graders/run", {
-          body: { grader: grader as never, item, model_sample: text },
-        }),
-      ),
-  });
+  const grade = useQuery(gradeQuery(useGrader(model, known), item, text));
   if (grade.isError) return <Badge color="gray">not graded: {grade.error.message.slice(0, 60)}</Badge>;
   if (!grade.data) return null;
-  const failed = Object.values(grade.data.metadata.errors).some((flag) => flag === true);
+  const { failed } = grade.data;
   return (
     <Badge color={failed ? "gray" : grade.data.reward > 0 ? "green" : "orange"} size="lg">
       {failed ? "the grader failed" : `reward ${number(grade.data.reward)}`}

@@ -12,6 +12,8 @@ import { RowPicker } from "./RowPicker";
 import { MAX_PANES } from "./search";
 
 const route = getRouteApi("/frame/playground");
+/** As many as the server takes. */
+const MAX_ANSWERS = 16;
 
 export interface Question {
   /** Grows with every question, so that the same one can be asked again. */
@@ -19,6 +21,8 @@ export interface Question {
   messages: { role: string; content: string }[];
   temperature: number;
   maxTokens: number;
+  /** More than one: the best of them is shown. */
+  numAnswers: number;
   /** The dataset row it is, as long as its prompt was not changed. */
   item: Record<string, unknown> | null;
 }
@@ -41,6 +45,7 @@ function Panes({ known }: { known: string[] }) {
   const [row, setRow] = useState<FileRow | null>(null);
   const [temperature, setTemperature] = useState(0);
   const [maxTokens, setMaxTokens] = useState(256);
+  const [numAnswers, setNumAnswers] = useState(1);
   const [question, setQuestion] = useState<Question | null>(null);
   const [running, setRunning] = useState<ReadonlySet<number>>(new Set());
   const stop = useRef(new AbortController());
@@ -60,6 +65,7 @@ function Panes({ known }: { known: string[] }) {
       messages: unchanged ? conversationOf(row) : [{ role: "user", content: prompt }],
       temperature,
       maxTokens,
+      numAnswers,
       item: unchanged ? row.value : null,
     }));
   };
@@ -95,6 +101,14 @@ function Panes({ known }: { known: string[] }) {
             value={maxTokens}
             onChange={(value) => setMaxTokens(Number(value) || 256)}
           />
+          <NumberInput
+            label="Answers"
+            w={90}
+            min={1}
+            max={MAX_ANSWERS}
+            value={numAnswers}
+            onChange={(value) => setNumAnswers(Math.min(MAX_ANSWERS, Math.max(1, Number(value) || 1)))}
+          />
           <RowPicker
             file={search.file}
             line={search.line}
@@ -111,6 +125,13 @@ function Panes({ known }: { known: string[] }) {
             </Button>
           )}
         </Group>
+        {numAnswers > 1 && (
+          <Text size="sm" c="dimmed">
+            {temperature === 0
+              ? "At temperature 0 all answers are alike: choose a higher one."
+              : "Of several answers the one with the highest grade is shown; without a dataset row, what most say."}
+          </Text>
+        )}
         {row && prompt !== promptOf(row) && (
           <Text size="sm" c="dimmed">
             The prompt was changed, so the answers are not graded against line {row.line}.
