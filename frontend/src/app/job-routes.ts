@@ -93,10 +93,13 @@ export function rolloutsSearch(given: Search): RolloutsSearch {
 export interface CompareSearch {
   ids?: string[];
   x?: (typeof AXES)[number];
+  /** Ids of the two jobs that are compared prompt by prompt; left out: the first and the second. */
+  baseline?: string;
+  other?: string;
 }
 
 export function compareSearch(given: Search): CompareSearch {
-  return { ids: ids(given.ids), x: oneOf(AXES, given.x) };
+  return { ids: ids(given.ids), x: oneOf(AXES, given.x), baseline: text(given.baseline), other: text(given.other) };
 }
 
 export interface NewJobSearch {

@@ -202,7 +202,12 @@ def test_jobs_are_filtered_chosen_and_compared(open_page, finished):
     page.get_by_role("heading", name="Compare jobs").wait_for()
     expect(page.get_by_role("row", name="seed")).to_contain_text("3")
     expect(page.get_by_role("row", name="grader")).to_have_count(0)  # only what differs
-    expect(page.get_by_text("Mean difference")).to_contain_text("wins on")
+    expect(page.get_by_text("Mean difference")).to_contain_text("short 4 wins on")
+    for label, name in (("Baseline", "short 4"), ("Against it", "short 3")):
+        page.get_by_role("combobox", name=label).click()
+        page.get_by_role("option", name=name).click()
+    page.wait_for_url("**other=*")
+    expect(page.get_by_text("Mean difference")).to_contain_text("short 3 wins on")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

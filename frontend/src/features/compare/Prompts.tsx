@@ -1,7 +1,6 @@
 import { Anchor, Select, Stack, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
-import { useState } from "react";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { evaluationQuery } from "@/api/jobs";
 import type { JobShape, MetricsShape } from "@/api/schema";
 import { number, plural, signed } from "@/ui/format";
@@ -18,10 +17,16 @@ interface PromptsProps {
 
 /** Prompt by prompt: where one job answers better than another, on the same held-out rows. */
 export function Prompts({ jobs, names }: PromptsProps) {
-  const [first, setFirst] = useState(0);
-  const [second, setSecond] = useState(1);
-  const baseline = jobs[Math.min(first, jobs.length - 1)]!;
-  const other = jobs[Math.min(second, jobs.length - 1)]!;
+  const search = useSearch({ from: "/frame/jobs/compare" });
+  const navigate = useNavigate({ from: "/jobs/compare" });
+  const placeOf = (id: string | undefined, otherwise: number) => {
+    const found = jobs.findIndex(({ job }) => job.id === id);
+    return found < 0 ? otherwise : found;
+  };
+  const [first, second] = [placeOf(search.baseline, 0), placeOf(search.other, 1)];
+  const choose = (which: "baseline" | "other", place: string | null) =>
+    navigate({ search: (old) => ({ ...old, [which]: jobs[Number(place)]!.job.id }), replace: true });
+  const [baseline, other] = [jobs[first]!, jobs[second]!];
   const steps = [stepOf(baseline), stepOf(other)];
   const left = useQuery({ ...evaluationQuery(baseline.job.id, steps[0] ?? 0), enabled: steps[0] !== null });
   const right = useQuery({ ...evaluationQuery(other.job.id, steps[1] ?? 0), enabled: steps[1] !== null });
@@ -39,14 +44,14 @@ export function Prompts({ jobs, names }: PromptsProps) {
           label="Baseline"
           data={options}
           value={String(first)}
-          onChange={(next) => setFirst(Number(next))}
+          onChange={(next) => choose("baseline", next)}
           allowDeselect={false}
         />
         <Select
           label="Against it"
           data={options}
           value={String(second)}
-          onChange={(next) => setSecond(Number(next))}
+          onChange={(next) => choose("other", next)}
           allowDeselect={false}
         />
       </div>
