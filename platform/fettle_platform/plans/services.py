@@ -35,10 +35,10 @@ def plan_foresee(*, scope: Scope, parsed: ParsedJob) -> ForeseenPlan:
         Unavailable: there is no model server that can say it, or it did not answer in time.
         RateLimited: the caller has as many in progress.
     """
+    spec = _spec(scope, parsed)
     base_url = settings.FETTLE.inference_url
     if base_url is None:
         raise Unavailable("This server has no model server (FETTLE_INFERENCE_URL).", code="plan_unavailable")
-    spec = _spec(scope, parsed)
     slot = take_slot(f"plan {scope.caller_id}", limit=_AT_ONCE)
     try:
         warnings = _row_warnings(scope.project.pk, _Checked(spec))
