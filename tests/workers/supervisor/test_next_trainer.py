@@ -58,8 +58,14 @@ def ask(tmp_path, spec):
         trainer.wait()
 
 
+def waiting_children():
+    """Of this process's children: other tests may have left some of their own."""
+    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if TRAINER in child.cmdline()]
+
+
 def waiting_child():
-    (child,) = psutil.Process().children()
+    (child,) = waiting_children()
     return child
 
 
@@ -114,7 +120,7 @@ def test_nothing_waits_after_the_worker_ended(trainers):
     trainers.close()
     trainers.prepare()
     assert not child.is_running()
-    assert not psutil.Process().children()
+    assert not waiting_children()
 
 
 WORKER = """
