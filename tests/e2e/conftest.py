@@ -160,7 +160,7 @@ def up(start, folder, environment):
 
 
 @pytest.fixture
-def separate(start, tmp_path, postgresql_url, store_environment):
+def separate(postgresql_url, store_environment, start, tmp_path):
     """`separate(broker_url)` is the four processes of production on PostgreSQL, that broker and S3."""
     api_key = f"fk_{secrets.token_hex(20)}"
 

@@ -45,10 +45,16 @@ PARTS: dict[str, Callable[[datetime], int]] = {
 }
 
 
-def tick(*, now: datetime | None = None) -> dict[str, int | None]:
-    """One round. Returns for each part how many things it did; None for a part that failed, which stops no other."""
+def tick(*, now: datetime | None = None, stop: threading.Event | None = None) -> dict[str, int | None]:
+    """One round, cut short by `stop`: with the database away each part waits for it.
+
+    Returns:
+        For each part how many things it did; None for a part that failed, which stops no other.
+    """
     done: dict[str, int | None] = {}
     for name, part in PARTS.items():
+        if stop is not None and stop.is_set():
+            break
         try:
             done[name] = part(now or timezone.now())
         except Exception:  # the loop must outlive any one fault, and the next round tries again
@@ -61,6 +67,6 @@ def tick_loop(stop: threading.Event, *, interval_s: float = TICK_S) -> None:
     """Run rounds until `stop` is set, early whenever `wake_tick` rings. To end it at once: set `stop`, then ring."""
     while not stop.is_set():
         close_old_connections()
-        tick()
+        tick(stop=stop)
         close_old_connections()
         wait_for_wake(interval_s)
