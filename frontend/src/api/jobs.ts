@@ -1,7 +1,8 @@
 /** Queries and words about jobs that several pages need. */
 import { queryOptions } from "@tanstack/react-query";
 import { answer, api } from "./client";
-import type { EvaluationShape, JobShape } from "./schema";
+import { beyond, extended } from "./curves";
+import type { EvaluationShape, JobShape, MetricsShape } from "./schema";
 import { type Status, statusName } from "./status";
 
 const ENDS: readonly Status[] = ["succeeded", "failed", "cancelled"];
@@ -27,21 +28,33 @@ export interface Stretch {
 }
 
 /**
- * The browser sends the ETag back by itself: nothing new costs 304 and no bytes.
+ * What is known already is extended by what came since: a look at a long job costs no more than one at a short one. The
+ * browser sends the ETag back by itself: nothing new costs 304 and no bytes.
  *
  * @param over the job has ended. The last measurements come together with the end, so they are asked for once more then.
  * @param stretch only these steps, as finely as a chart can show them.
  */
 export function metricsQuery(id: string, over: boolean, stretch?: Stretch) {
   const between = stretch && { after: stretch.from > 0 ? stretch.from - 1 : undefined, until: stretch.to };
+  const ask = (after: number | undefined) =>
+    answer(
+      api.GET("/v1/fettle/fine_tuning/jobs/{job_id}/metrics", {
+        params: {
+          path: { job_id: id },
+          query: { limit: CURVE_POINTS, ...between, ...(after !== undefined && { after }) },
+        },
+      }),
+    );
+  const queryKey = ["job", id, "metrics", over, stretch ?? null] as const;
   return queryOptions({
-    queryKey: ["job", id, "metrics", over, stretch ?? null] as const,
-    queryFn: () =>
-      answer(
-        api.GET("/v1/fettle/fine_tuning/jobs/{job_id}/metrics", {
-          params: { path: { job_id: id }, query: { limit: CURVE_POINTS, ...between } },
-        }),
-      ),
+    queryKey,
+    queryFn: async ({ client }): Promise<MetricsShape> => {
+      const known = client.getQueryData<MetricsShape>(queryKey);
+      const after = known && beyond(known, 2 * CURVE_POINTS);
+      if (known === undefined || after === undefined) return ask(undefined);
+      return extended(known, await ask(after)) ?? ask(undefined);
+    },
+    structuralSharing: false, // tens of thousands of points; what is the same stays the same by `extended`
     placeholderData: (old) => old,
   });
 }

@@ -89,8 +89,10 @@ class MetricsView(APIView):
         job = selectors.job_get(request.auth, job_id)
         after, until = _number(request, "after"), _number(request, "until")
         limit = _number(request, "limit", low=4, high=MAX_POINTS) or MAX_POINTS
-        # Each event of a worker has the next sequence number of its attempt, and only those bring measurements.
-        tag = f'"{job.attempt}-{job.worker_sequence}-{after}-{until}-{limit}"'
+        # Each event of a worker has the next sequence number of its attempt, and only those bring measurements. What
+        # lies before the present step is not measured again in this attempt.
+        news = "past" if until is not None and until < job.step else job.worker_sequence
+        tag = f'"{job.attempt}-{news}-{after}-{until}-{limit}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if tag in request.headers.get("If-None-Match", ""):
             return Response(status=304, headers=headers)

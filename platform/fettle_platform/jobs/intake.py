@@ -89,9 +89,12 @@ def _(event: contract.Message, job: Job, origin: tuple[int, int], now: datetime)
 def _(event: contract.StepDone, job: Job, origin: tuple[int, int], now: datetime) -> None:
     """Time spent on an evaluation says that its result belongs to this step: one metrics event shall show both."""
     measured = event.metrics
-    record, _ = JobStep.objects.update_or_create(
-        job=job, step=measured.step, defaults={"metrics": measured.model_dump(mode="json", exclude_none=True)}
-    )
+    before = JobStep.objects.filter(job=job, step__lt=measured.step).order_by("-step").values_list("elapsed_s").first()
+    values = {
+        "metrics": measured.model_dump(mode="json", exclude_none=True),
+        "elapsed_s": (before[0] if before else 0.0) + measured.timing.total_s,
+    }
+    record, _ = JobStep.objects.update_or_create(job=job, step=measured.step, defaults=values)
     finish = None if measured.eta_s is None else now + timedelta(seconds=measured.eta_s)
     Job.objects.filter(pk=job.pk).update(
         step=measured.step,

@@ -145,6 +145,7 @@ class JobStep(models.Model):
     step = models.PositiveIntegerField()
     metrics = models.JSONField(null=True)
     evaluation = models.JSONField(null=True)
+    elapsed_s = models.FloatField(default=0.0)  # of all steps up to this one, each counted once
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["job", "step"], name="job_step_once")]

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fettle_platform.jobs.curves import thinned
+from fettle_platform.jobs.models import JobStep
 
 JOBS = "/v1/fettle/fine_tuning/jobs"
 
@@ -54,6 +55,22 @@ def test_metrics_that_did_not_change_are_not_sent_again(api, worker):
     again = api.get(path, HTTP_IF_NONE_MATCH=first["ETag"])
     assert again.status_code == 200
     assert again.json()["last_step"] == 3
+
+
+def test_a_look_at_what_is_new_reads_only_that(api, worker):
+    """Steps that are done again begin where the step before them ended."""
+    run = worker()
+    run.start()
+    run.train(1, 3)
+    path = f"{JOBS}/{run.job.public_id}/metrics"
+    total = JobStep.objects.get(job=run.job, step=1).metrics["timing"]["total_s"]
+    JobStep.objects.filter(job=run.job, step__lt=3).update(metrics={"trained_tokens": "never read"})
+    found = api.get(f"{path}?after=2").json()
+    assert [one["points"] for one in found["series"] if one["name"] == "elapsed_s"] == [[[3, pytest.approx(3 * total)]]]
+    run.start(resumed_from=1)
+    run.train(2, 2)
+    found = api.get(f"{path}?after=1").json()
+    assert [one["points"] for one in found["series"] if one["name"] == "elapsed_s"] == [[[2, pytest.approx(2 * total)]]]
 
 
 def test_the_list_shows_the_held_out_curve_and_the_best(api, succeeded, create):
