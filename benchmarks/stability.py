@@ -17,6 +17,7 @@ import json
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,7 @@ from machine import describe, footer
 from stability_report import report
 
 from fettle_graders.grade import Grade, GradeErrors
+from fettle_graders.sample import Sample
 from fettle_graders.spec import parse_grader
 from fettle_workers import engine
 from fettle_workers.adapters.checkpoints import LocalCheckpoints
@@ -137,16 +139,26 @@ class NoWish:
 
 
 class RandomGrader:
-    """The control: a coin for every completion, whatever it says."""
+    """The control: a coin for every completion, whatever it says.
+
+    The coin hangs on the row, the completion and how often the two were seen, so it is the same in whatever order the
+    completions of a step are finished.
+    """
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(f"control/{seed}")
+        self._seed = seed
+        self._seen = Counter[str]()
 
     needs_group = False
 
-    def submit(self, item: dict[str, Any], samples: Sequence[Any]) -> Callable[[], list[Grade]]:
-        grades = [Grade(float(self._random.random() < 0.5), GradeErrors()) for _ in samples]
+    def submit(self, item: dict[str, Any], samples: Sequence[Sample]) -> Callable[[], list[Grade]]:
+        grades = [Grade(float(self._coin(item, sample)), GradeErrors()) for sample in samples]
         return lambda: grades
+
+    def _coin(self, item: dict[str, Any], sample: Sample) -> bool:
+        key = json.dumps([item, sample.output_reasoning, sample.output_text])
+        self._seen[key] += 1
+        return random.Random(f"control/{self._seed}/{self._seen[key]}/{key}").random() < 0.5
 
 
 def one_run(work: Path, *, family: str, seed: int, rate: float, setting: str, reward: str) -> dict[str, Any]:
