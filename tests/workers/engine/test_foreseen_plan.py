@@ -80,6 +80,23 @@ def test_a_base_that_is_still_answering_leaves_only_its_length_open(make_job, fo
     assert "the job or a preflight measures them" in found.reasons["max_completion_tokens"]
 
 
+def test_a_base_that_did_not_answer_in_time_is_asked_again_a_minute_later(make_job, foresee):
+    job, _, events = make_job(**AUTO)
+    now, pace = [0.0], [15.0]  # seconds that pass between two looks at the clock
+
+    def clock():
+        now[0] += pace[0]
+        return now[0]
+
+    plans = Plans(foresee.store, clock=clock)
+    assert foresee(job.spec, plans).plan["max_completion_tokens"] is None
+    pace[0] = 0.0
+    now[0] += 60.0
+    assert foresee(job.spec, plans).plan["max_completion_tokens"] is None  # kept for a minute
+    now[0] += 0.5
+    assert foresee(job.spec, plans).plan == events.of("started")[0].plan
+
+
 def test_the_base_is_asked_once_for_all_that_only_changes_what_is_made_of_it(make_job, foresee):
     job, *_ = make_job(**AUTO)
     calls = []

@@ -29,6 +29,7 @@ from fettle_workers.serving.errors import BadRequest, ModelBroken, Overloaded
 from fettle_workers.store import BlobCorrupt, BlobMissing, BlobStore, StoreUnavailable, download
 
 _KEPT = 32
+_UNANSWERED_KEPT_S = 60.0  # then the base is asked again: it may have been slow because of other work
 _Known = tuple[Facts, tuple[str, ...]]
 
 
@@ -42,7 +43,7 @@ class Plans:
     def __init__(self, store: BlobStore, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock = store, clock
         self._one_at_a_time = threading.Lock()
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: OrderedDict[str, tuple[_Known, float | None]] = OrderedDict()  # each with its end, if it has one
 
     def foresee(self, spec: TrainSpec, policy: Policy) -> ForeseenPlan:
         """May take as long as reading the files and `PROBE_S` together.
@@ -62,12 +63,15 @@ class Plans:
 
     def _facts(self, spec: TrainSpec, policy: Policy) -> _Known:
         key = _identity(spec)
-        if key not in self._known:
-            self._known[key] = self._find(spec, policy)
+        known, end = self._known.get(key, (None, None))
+        if known is None or (end is not None and self._clock() > end):
+            known = self._find(spec, policy)
+            answered = known[0].base_lengths or not isinstance(spec.method, ReinforcementMethod)
+            self._known[key] = known, None if answered else self._clock() + _UNANSWERED_KEPT_S
         self._known.move_to_end(key)
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
-        return self._known[key]
+        return known
 
     def _find(self, spec: TrainSpec, policy: Policy) -> _Known:
         with TemporaryDirectory(prefix="fettle-plan-") as folder:

@@ -11,13 +11,18 @@ export function planQuery(body: Body, complete: boolean) {
   return queryOptions({
     queryKey: ["plan", asked],
     enabled: complete,
-    staleTime: Number.POSITIVE_INFINITY,
+    // What the base did not answer in time it may answer later: the server asks it again after a minute.
+    staleTime: ({ state }) => (isWhole(state.data?.plan) ? Number.POSITIVE_INFINITY : 60_000),
     // A server that has just started is a while before its models.
     retry: (count, error) => count < 12 && error instanceof ApiError && error.code === "model_server_unavailable",
     retryDelay: 2500,
     placeholderData: keepPreviousData,
     queryFn: () => answer(api.POST("/v1/fettle/plan", { body: asked as unknown as JobCreateShapeRequest })),
   });
+}
+
+export function isWhole(plan: Record<string, unknown> | undefined): boolean {
+  return plan !== undefined && plan.max_completion_tokens !== null;
 }
 
 export type Place = "model" | "training" | "validation" | "grader" | "parameters";
