@@ -37,6 +37,9 @@ class Connection {
 }
 
 beforeEach(() => {
+  localStorage.clear();
+  asked.length = 0;
+  numParts = 0;
   vi.useFakeTimers();
   vi.stubGlobal("XMLHttpRequest", Connection);
   vi.stubGlobal("fetch", async (request: Request) => {
@@ -52,12 +55,23 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-test("a large upload that broke goes on behind the last part that arrived", async () => {
+const LARGE = {
+  name: "rows.jsonl",
+  size: 3 * PART_BYTES,
+  lastModified: 1,
+  slice: () => new Blob(["x"]),
+} as unknown as File;
+
+/** What one tab has in its memory another has not. */
+async function inAnotherTab() {
   vi.resetModules();
-  const { uploadFile } = await import("./upload");
-  const file = { name: "rows.jsonl", size: 3 * PART_BYTES, lastModified: 1, slice: () => new Blob(["x"]) };
+  return (await import("./upload")).uploadFile;
+}
+
+test("a large upload that broke goes on behind the last part that arrived, in another tab too", async () => {
+  const uploadFile = await inAnotherTab();
   broken = true;
-  const first = expect(uploadFile(file as unknown as File, () => {})).rejects.toThrow("cannot be reached");
+  const first = expect(uploadFile(LARGE, () => {})).rejects.toThrow("cannot be reached");
   await vi.runAllTimersAsync();
   await first;
   expect(asked.map((one) => one.path)).toEqual([
@@ -67,11 +81,24 @@ test("a large upload that broke goes on behind the last part that arrived", asyn
   ]);
   asked.length = 0;
   broken = false;
-  expect(await uploadFile(file as unknown as File, () => {})).toEqual({ id: "file-1" });
+  expect(await (await inAnotherTab())(LARGE, () => {})).toEqual({ id: "file-1" });
   expect(asked.map((one) => one.path)).toEqual([
     "/v1/uploads/upload_1/parts",
     "/v1/uploads/upload_1/parts",
     "/v1/uploads/upload_1/complete",
   ]);
   expect(asked.at(-1)!.body).toEqual({ part_ids: ["part_1", "part_2", "part_3"] });
+});
+
+test("a tab beside one that sends the same file begins an upload of its own, and leaves the other's alone", async () => {
+  broken = false;
+  const key = "fettle-upload--rows.jsonl-100663296-1";
+  const theirs = JSON.stringify({ uploadId: "upload_0", partIds: ["part_0"], expiresAt: Date.now() / 1000 + 3600 });
+  localStorage.setItem(key, theirs);
+  const request = (_: string, __: unknown, work: (lock: null) => unknown) => work(null);
+  vi.stubGlobal("navigator", { locks: { request } });
+  await (await inAnotherTab())(LARGE, () => {});
+  expect(asked.filter((one) => one.path.includes("upload_0"))).toEqual([]);
+  expect(numParts).toBe(3);
+  expect(localStorage.getItem(key)).toBe(theirs);
 });

@@ -29,7 +29,18 @@ export async function uploadFile(file: File, report: Report, signal?: AbortSigna
 }
 
 async function inParts(file: File, report: Report, signal?: AbortSignal): Promise<FileObject> {
-  const begun = await takenUp(file);
+  // Two tabs with the same file never send into one upload: the second begins its own, which nothing remembers.
+  return aloneWith(keyOf(file), (alone) => sendParts(file, alone, report, signal));
+}
+
+/** Where a browser has no locks, which is outside https and loopback, everybody counts as alone. */
+async function aloneWith<T>(name: string, work: (alone: boolean) => Promise<T>): Promise<T> {
+  if (!navigator.locks) return work(true);
+  return navigator.locks.request(name, { ifAvailable: true }, (lock) => work(lock !== null));
+}
+
+async function sendParts(file: File, alone: boolean, report: Report, signal?: AbortSignal): Promise<FileObject> {
+  const begun = (alone && remembered(file)) || (await begin(file));
   const { partIds } = begun;
   for (const [start, end] of cuts(file.size, PART_BYTES).slice(partIds.length)) {
     const onSent = (sent: number) => report({ sentBytes: Math.min(start + sent, end), totalBytes: file.size });
@@ -39,29 +50,37 @@ async function inParts(file: File, report: Report, signal?: AbortSignal): Promis
       return send<{ id: string }>(`/v1/uploads/${begun.uploadId}/parts`, body, onSent, signal);
     }, signal).catch((error) => {
       // What the server refuses it would refuse again; what broke on the way goes on where it was.
-      if (error instanceof ApiError) forget(file);
+      if (error instanceof ApiError && alone) forget(file);
       throw error;
     });
     partIds.push(part.id);
-    remember(file, begun);
+    if (alone) remember(file, begun);
   }
-  forget(file);
+  if (alone) forget(file);
   const params = { path: { upload_id: begun.uploadId } };
   const done = await answer(api.POST("/v1/uploads/{upload_id}/complete", { params, body: { part_ids: partIds } }));
   return done.file!;
 }
 
-/** An upload in parts that this tab has begun. */
+/** An upload in parts that this browser has begun. */
 interface Begun {
   uploadId: string;
   partIds: string[];
   expiresAt: number;
 }
 
-/** The same file again, in the same tab, goes on behind the last part that arrived. */
-async function takenUp(file: File): Promise<Begun> {
-  const known: Begun | null = JSON.parse(sessionStorage.getItem(keyOf(file)) ?? "null");
-  if (known && known.expiresAt > Date.now() / 1000 + 60) return known;
+const KEPT = "fettle-upload-";
+
+/** The same file again, in any tab, goes on behind the last part that arrived. */
+function remembered(file: File): Begun | null {
+  for (const key of Object.keys(localStorage).filter((one) => one.startsWith(KEPT))) {
+    const { expiresAt }: Begun = JSON.parse(localStorage.getItem(key)!);
+    if (expiresAt < Date.now() / 1000 + 60) localStorage.removeItem(key);
+  }
+  return JSON.parse(localStorage.getItem(keyOf(file)) ?? "null");
+}
+
+async function begin(file: File): Promise<Begun> {
   const upload = await answer(
     api.POST("/v1/uploads", {
       body: { bytes: file.size, filename: file.name, mime_type: "application/jsonl", purpose: "fine-tune" },
@@ -71,15 +90,15 @@ async function takenUp(file: File): Promise<Begun> {
 }
 
 function keyOf({ name, size, lastModified }: File): string {
-  return `fettle-upload-${chosenProject() ?? ""}-${name}-${size}-${lastModified}`;
+  return `${KEPT}${chosenProject() ?? ""}-${name}-${size}-${lastModified}`;
 }
 
 function remember(file: File, begun: Begun): void {
-  sessionStorage.setItem(keyOf(file), JSON.stringify(begun));
+  localStorage.setItem(keyOf(file), JSON.stringify(begun));
 }
 
 function forget(file: File): void {
-  sessionStorage.removeItem(keyOf(file));
+  localStorage.removeItem(keyOf(file));
 }
 
 /** `cuts(10, 4)` -> [0, 4], [4, 8], [8, 10]. */

@@ -7,6 +7,7 @@ import { answer, api } from "@/api/client";
 import { sessionQuery } from "@/api/queries";
 import { useStream } from "@/api/stream";
 import { useKeys } from "@/ui/keys";
+import { DropAnywhere } from "./DropAnywhere";
 import classes from "./frame.module.css";
 import { PAGES } from "./navigation";
 import { Offline } from "./Offline";
@@ -38,7 +39,8 @@ export function Frame() {
       padding={{ base: "md", sm: "xl" }}
       transitionDuration={0}
     >
-      <AppShell.Header className={classes.header}>
+      {/* Above the navigation: its menus open over it. */}
+      <AppShell.Header className={classes.header} zIndex={102}>
         <a href="#main" className={classes.skip}>
           Skip to the page
         </a>
@@ -86,6 +88,7 @@ export function Frame() {
           <Outlet />
         </div>
       </AppShell.Main>
+      <DropAnywhere />
       <Suspense>
         {dialog === "palette" && <Palette onClose={() => setDialog(null)} />}
         {dialog === "keys" && <KeySheet onClose={() => setDialog(null)} />}

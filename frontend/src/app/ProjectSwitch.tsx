@@ -36,7 +36,7 @@ export function ProjectSwitch() {
             <Menu.Item
               key={project.id}
               aria-current={project.id === here || undefined}
-              rightSection={project.id === here ? "✓" : undefined}
+              rightSection={project.id === here ? <span aria-hidden>✓</span> : undefined}
               onClick={() => project.id !== here && choose(project.id)}
             >
               {project.name}

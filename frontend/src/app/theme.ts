@@ -48,6 +48,10 @@ export const theme = createTheme({
     Badge: { defaultProps: { variant: "light", radius: "sm" }, styles: { root: { textTransform: "none" } } },
     Button: { defaultProps: { size: "sm" }, styles: { root: { fontWeight: 500 } } },
     Tabs: { vars: () => ({ root: { "--tabs-color": "var(--tab-line)" } }) },
+    // In its place in the page, a menu is within a landmark, and its first item takes the focus.
+    Menu: {
+      defaultProps: { withinPortal: false, withInitialFocusPlaceholder: false, transitionProps: { duration: 0 } },
+    },
     Anchor: { defaultProps: { underline: "hover" } },
     Tooltip: { defaultProps: { withArrow: true, openDelay: 300, events: { hover: true, focus: true, touch: true } } },
     Table: { defaultProps: { verticalSpacing: "var(--cell-pad)", horizontalSpacing: "sm" } },

@@ -47,9 +47,20 @@ def test_a_bad_file_says_which_line_what_was_expected_and_gives_the_good_lines(o
     assert page.problems == []
 
 
-def test_rows_are_searched_opened_and_addressed(open_page):
-    page = open_page("/datasets")
-    page.locator("input[type=file]").set_input_files(EXAMPLE)
+# A drag as a browser tells it: a file from outside, which the page is free to take.
+DRAG = """([type, name, text]) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([text], name));
+    document.body.dispatchEvent(new DragEvent(type, {dataTransfer, bubbles: true, cancelable: true}));
+}"""
+
+
+def test_rows_are_dropped_anywhere_searched_opened_and_addressed(open_page):
+    page = open_page("/")
+    page.evaluate(DRAG, ["dragover", "dropped.jsonl", ""])
+    page.get_by_text("Drop to upload as a dataset").wait_for()
+    page.evaluate(DRAG, ["drop", "dropped.jsonl", EXAMPLE.read_text()])
+    page.get_by_text("dropped.jsonl is ready").wait_for()
     page.get_by_role("link", name="Look at its rows").click()
     page.get_by_role("table", name="Rows").wait_for()
     page.get_by_role("searchbox", name="Rows with this text").fill("29, 59")

@@ -1,6 +1,7 @@
 """What holds on every page, whatever it shows."""
 
 import pytest
+from playwright.sync_api import expect
 
 ROUTES = [
     "/",
@@ -35,9 +36,15 @@ def test_no_accessibility_violations(open_page, axe_violations, route, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_accessibility_violations_at_the_sign_in_and_in_dialogs(open_page, axe_violations, scheme):
+def test_no_accessibility_violations_at_the_sign_in_in_menus_and_in_dialogs(open_page, axe_violations, scheme):
     assert axe_violations(open_page("/sign-in", scheme=scheme, bypass_csp=True, session=False)) == []
     page = open_page("/", scheme=scheme, bypass_csp=True)
+    for menu, first in (("Project default", "default"), ("Account of Owner", "Settings")):
+        page.get_by_role("button", name=menu).press("Enter")
+        expect(page.get_by_role("menuitem", name=first, exact=True)).to_be_focused()
+        assert axe_violations(page) == [], menu
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("menu")).to_have_count(0)
     page.keyboard.press("Control+k")
     page.get_by_role("combobox", name="Search").wait_for()
     assert axe_violations(page) == []

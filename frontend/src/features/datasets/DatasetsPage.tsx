@@ -29,7 +29,7 @@ export function DatasetsPage() {
               <Table.Thead>
                 <Table.Tr>
                   <Table.Th scope="col">File</Table.Th>
-                  <Table.Th scope="col">Rows</Table.Th>
+                  <Table.Th scope="col">State</Table.Th>
                   <Table.Th scope="col" ta="right" visibleFrom="sm">
                     Size
                   </Table.Th>

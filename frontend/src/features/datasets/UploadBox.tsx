@@ -1,62 +1,29 @@
 import { Alert, Anchor, Button, Group, Progress, Stack, Text } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useState } from "react";
-import type { FileObject } from "@/api/schema";
-import { PART_BYTES, type Progress as Sent, uploadFile } from "@/api/upload";
+import { useEffect } from "react";
+import { PART_BYTES } from "@/api/upload";
 import { DropZone } from "@/ui/DropZone";
 import { bytes, duration, plural } from "@/ui/format";
-import { type Early, lookEarly } from "./check";
-import { filesQuery } from "./queries";
-
-interface Upload {
-  id: number;
-  file: File;
-  startedAt: number;
-  stop: AbortController;
-  early?: Early;
-  sent: Sent;
-  result?: FileObject;
-  error?: string;
-}
-
-let nextId = 1;
+import { forgetArrived, startUpload, type Upload, useUploads } from "./uploads";
 
 /** Takes files, shows how far each is, and what came of it. */
 export function UploadBox() {
-  const [uploads, setUploads] = useState<Upload[]>([]);
+  const uploads = useUploads();
   const client = useQueryClient();
-  const change = (id: number, part: Partial<Upload>) =>
-    setUploads((all) => all.map((one) => (one.id === id ? { ...one, ...part } : one)));
-
-  const start = async (file: File, before?: number) => {
-    const id = nextId++;
-    const sent = { sentBytes: 0, totalBytes: file.size };
-    const stop = new AbortController();
-    const made = { id, file, startedAt: Date.now(), stop, sent };
-    setUploads((all) => [made, ...all.filter((one) => one.id !== before)]);
-    lookEarly(file, (early) => change(id, { early }), stop.signal).catch(() => {});
-    try {
-      const result = await uploadFile(file, (progress) => change(id, { sent: progress }), stop.signal);
-      change(id, { result });
-    } catch (error) {
-      change(id, { error: error instanceof Error ? error.message : String(error) });
-    }
-    client.invalidateQueries(filesQuery);
-  };
+  useEffect(() => forgetArrived, []);
   return (
     <Stack gap="sm">
       <DropZone
-        wholePage
         accept=".jsonl"
-        label="Drop JSONL files anywhere on this page"
+        label="Drop JSONL files anywhere"
         hint='One JSON object a line: "messages", and the fields your grader reads.'
         onFiles={(files) => {
-          for (const file of files) start(file);
+          for (const file of files) startUpload(file, client);
         }}
       />
       {uploads.map((upload) => (
-        <UploadLine key={upload.id} upload={upload} onAgain={() => start(upload.file, upload.id)} />
+        <UploadLine key={upload.id} upload={upload} onAgain={() => startUpload(upload.file, client, upload.id)} />
       ))}
     </Stack>
   );
