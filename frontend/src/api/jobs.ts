@@ -109,3 +109,8 @@ export function statusWord(job: Pick<JobShape, "status" | "fettle">): string {
   if (job.status === "succeeded" && job.fettle.verdict === "no_measurable_gain") return "No measurable gain";
   return statusName(job.status);
 }
+
+/** The playground with the model beside what it was trained from, asked a row: a held-out one where there is a file. */
+export function besideItsStart(job: JobShape, model: string) {
+  return { models: [job.model, model], file: job.validation_file ?? job.training_file, line: 1 };
+}

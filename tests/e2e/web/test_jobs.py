@@ -138,6 +138,17 @@ def test_why_a_checkpoint_was_chosen_is_a_sentence_a_picture_and_json(open_page,
     assert shown["rule"] == selection.rule
 
 
+def test_the_delivered_model_is_asked_a_held_out_row_beside_its_start(open_page, finished):
+    page = open_page(f"/jobs/{finished[0]}")
+    page.get_by_role("link", name="Try it beside its start").click()
+    question = json.loads((DEMO / "validation.jsonl").read_text().splitlines()[0])["messages"][0]["content"]
+    expect(page.get_by_label("Prompt")).to_have_value(question)
+    page.get_by_label("Prompt").press("Control+Enter")
+    for answer in page.get_by_role("region", name="Answer of").all():
+        expect(answer).to_contain_text("reward")
+    expect(page.get_by_text("reward")).to_have_count(2)
+
+
 def test_rollouts_are_narrowed_down_by_prompt_step_reward_and_text(open_page, client, finished):
     page = open_page(f"/jobs/{finished[0]}/rollouts")
     table = page.get_by_role("table", name="Prompts")

@@ -19,6 +19,11 @@ def test_a_model_answers_token_by_token_with_the_session_alone(open_page):
     expect(pane).to_contain_text("The answer that most give")
     pane.get_by_role("button", name="All 3 answers").click()
     expect(pane.get_by_role("listitem")).to_have_count(3)
+    page.wait_for_url("**answers=3*")
+    again = open_page(page.url.split(page.evaluate("location.origin"))[1])
+    expect(again.get_by_label("Prompt")).to_have_value("Find the maximum of 41, 79, 74.")
+    for label, value in (("Answers", "3"), ("Temperature", "1")):
+        expect(again.get_by_label(label, exact=True)).to_have_value(value)
     assert page.problems == []
 
 

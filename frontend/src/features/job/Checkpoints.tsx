@@ -2,7 +2,7 @@ import { Anchor, Button, Code, Group, Stack, Table, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { Fragment, useState } from "react";
-import { checkpointsQuery, isOver, selectionQuery } from "@/api/jobs";
+import { besideItsStart, checkpointsQuery, isOver, selectionQuery } from "@/api/jobs";
 import { usePolling } from "@/api/polling";
 import type { JobShape, MetricsShape, SelectionShape } from "@/api/schema";
 import { number, percent, signed } from "@/ui/format";
@@ -268,7 +268,7 @@ function Kept({ job }: { job: JobShape }) {
                       renderRoot={(props) => (
                         <Link
                           to="/playground"
-                          search={{ models: [job.model, one.fine_tuned_model_checkpoint] }}
+                          search={besideItsStart(job, one.fine_tuned_model_checkpoint)}
                           {...props}
                         />
                       )}

@@ -1,7 +1,7 @@
 import { Anchor, Button, Group, Stack, Tabs, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { isOver, jobName, jobQuery, metricsQuery, statusWord } from "@/api/jobs";
+import { besideItsStart, isOver, jobName, jobQuery, metricsQuery, statusWord } from "@/api/jobs";
 import { usePolling } from "@/api/polling";
 import type { JobShape, MetricsShape } from "@/api/schema";
 import { dateTime, duration, number, percent, plural, signed } from "@/ui/format";
@@ -54,6 +54,7 @@ export function JobPage() {
       lead={<Lead job={job.data} />}
       actions={
         <>
+          {job.data.fine_tuned_model && <TryIt job={job.data} model={job.data.fine_tuned_model} />}
           <Button
             variant="default"
             renderRoot={(props) => <Link to="/jobs/$jobId/rollouts" params={{ jobId }} {...props} />}
@@ -95,6 +96,14 @@ export function JobPage() {
         </Tabs.Panel>
       </Tabs>
     </Page>
+  );
+}
+
+function TryIt({ job, model }: { job: JobShape; model: string }) {
+  return (
+    <Button renderRoot={(props) => <Link to="/playground" search={besideItsStart(job, model)} {...props} />}>
+      Try it beside its start
+    </Button>
   );
 }
 
@@ -160,6 +169,8 @@ function Numbers({ job, metrics }: { job: JobShape; metrics: MetricsShape | unde
   const best = metrics && bestSoFar(metrics.evaluations);
   const start = metrics?.evaluations.find((one) => one.step === 0);
   const elapsed = metrics?.series.find((one) => one.name === "elapsed_s")?.points.at(-1)?.[1];
+  // The gain in the first line was measured once more at the end, so its numbers are others.
+  const measuredThen = job.fettle.selection ? ", while training" : "";
   const shown: [string, string, string | null][] = [
     ["Step", total ? `${step} of ${total}` : "–", null],
     isOver(job.status)
@@ -168,12 +179,12 @@ function Numbers({ job, metrics }: { job: JobShape; metrics: MetricsShape | unde
     [
       "Held out, at the start",
       start ? number(start.mean) : "–",
-      start?.standard_error ? `± ${number(1.96 * start.standard_error)}` : null,
+      start?.standard_error ? `± ${number(1.96 * start.standard_error)}${measuredThen}` : null,
     ],
     [
       "Held out, best so far",
       best ? number(best.mean) : "–",
-      best ? `± ${number(1.96 * (best.standard_error ?? 0))}, step ${best.step}` : null,
+      best ? `± ${number(1.96 * (best.standard_error ?? 0))}, step ${best.step}${measuredThen}` : null,
     ],
     ["Trained tokens", job.trained_tokens ? number(job.trained_tokens) : lastOf(metrics, "trained_tokens"), null],
   ];

@@ -2,6 +2,7 @@ import { Alert, Anchor, Button, Code, Table, Text } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { answer, api } from "@/api/client";
+import { besideItsStart, jobQuery } from "@/api/jobs";
 import { type Model, type ModelSelection, modelQuery, modelsQuery } from "@/api/models";
 import { Confirm } from "@/ui/Confirm";
 import { bytes, dateTime, number, percent, signed } from "@/ui/format";
@@ -68,6 +69,8 @@ function Score({ selection }: { selection: ModelSelection }) {
 
 function Lineage({ model }: { model: Model }) {
   const { facts } = model;
+  const job = useJobOf(model);
+  const graderVersion = job?.fettle.grader_version;
   return (
     <Section title="Where it comes from">
       <Table variant="vertical" layout="fixed" maw={760}>
@@ -102,6 +105,36 @@ function Lineage({ model }: { model: Model }) {
             </Table.Td>
           </Table.Tr>
           <Table.Tr>
+            <Table.Th scope="row">Data</Table.Th>
+            <Table.Td>
+              {job && <FileLink id={job.training_file}>the training rows</FileLink>}
+              {job?.validation_file && (
+                <>
+                  {" and "}
+                  <FileLink id={job.validation_file}>the held-out rows</FileLink>
+                </>
+              )}
+            </Table.Td>
+          </Table.Tr>
+          <Table.Tr>
+            <Table.Th scope="row">Grader</Table.Th>
+            <Table.Td>
+              {graderVersion ? `version ${graderVersion}, as in ` : "in "}
+              <Anchor
+                renderRoot={(props) => (
+                  <Link
+                    to="/jobs/$jobId"
+                    params={{ jobId: facts.fine_tuning_job_id! }}
+                    search={{ tab: "configuration" }}
+                    {...props}
+                  />
+                )}
+              >
+                the job's configuration
+              </Anchor>
+            </Table.Td>
+          </Table.Tr>
+          <Table.Tr>
             <Table.Th scope="row">Made</Table.Th>
             <Table.Td>{dateTime(model.created)}</Table.Td>
           </Table.Tr>
@@ -124,15 +157,29 @@ function Lineage({ model }: { model: Model }) {
   );
 }
 
+function useJobOf({ facts }: Model) {
+  const id = facts.fine_tuning_job_id;
+  return useQuery({ ...jobQuery(id ?? ""), enabled: id !== undefined }).data;
+}
+
+function FileLink({ id, children }: { id: string; children: string }) {
+  return (
+    <Anchor renderRoot={(props) => <Link to="/datasets/$fileId" params={{ fileId: id }} {...props} />}>
+      {children}
+    </Anchor>
+  );
+}
+
 function Actions({ model }: { model: Model }) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const { facts, id } = model;
   const path = encodeURIComponent(id);
-  const panes = facts.trained_from ? [facts.trained_from, id] : [id];
+  const job = useJobOf(model);
+  const asked = job ? besideItsStart(job, id) : { models: facts.trained_from ? [facts.trained_from, id] : [id] };
   return (
     <>
-      <Button renderRoot={(props) => <Link to="/playground" search={{ models: panes }} {...props} />}>
+      <Button renderRoot={(props) => <Link to="/playground" search={asked} {...props} />}>
         {facts.kind === "base" ? "Try it" : "Try it beside its start"}
       </Button>
       {facts.kind !== "base" && (

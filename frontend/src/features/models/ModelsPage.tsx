@@ -33,14 +33,18 @@ export function ModelsPage() {
 
 function Tuned({ models }: { models: Model[] }) {
   return (
-    <Table.ScrollContainer minWidth={620}>
+    <Table.ScrollContainer minWidth={300}>
       <Table>
         <Table.Thead>
           <Table.Tr>
             <Table.Th scope="col">Model</Table.Th>
             <Table.Th scope="col">Held-out gain over its start</Table.Th>
-            <Table.Th scope="col">Step</Table.Th>
-            <Table.Th scope="col">Made</Table.Th>
+            <Table.Th scope="col" visibleFrom="sm">
+              Step
+            </Table.Th>
+            <Table.Th scope="col" visibleFrom="sm">
+              Made
+            </Table.Th>
             <Table.Td />
           </Table.Tr>
         </Table.Thead>
@@ -53,10 +57,10 @@ function Tuned({ models }: { models: Model[] }) {
               <Table.Td>
                 <Gain id={model.id} />
               </Table.Td>
-              <Table.Td>{model.facts.step}</Table.Td>
-              <Table.Td>{dateTime(model.created)}</Table.Td>
+              <Table.Td visibleFrom="sm">{model.facts.step}</Table.Td>
+              <Table.Td visibleFrom="sm">{dateTime(model.created)}</Table.Td>
               <Table.Td ta="right">
-                <TryButton id={model.id} />
+                <TryButton id={model.id} beside={model.facts.base_model} />
               </Table.Td>
             </Table.Tr>
           ))}
@@ -107,13 +111,13 @@ function ModelLink({ id }: { id: string }) {
   );
 }
 
-function TryButton({ id }: { id: string }) {
+function TryButton({ id, beside }: { id: string; beside?: string }) {
   return (
     <Button
       variant="default"
       size="compact-sm"
       aria-label={`Try ${id}`}
-      renderRoot={(props) => <Link to="/playground" search={{ models: [id] }} {...props} />}
+      renderRoot={(props) => <Link to="/playground" search={{ models: beside ? [beside, id] : [id] }} {...props} />}
     >
       Try
     </Button>

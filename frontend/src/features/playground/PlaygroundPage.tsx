@@ -5,15 +5,18 @@ import { useEffect, useRef, useState } from "react";
 import { modelsQuery } from "@/api/models";
 import type { FileRow } from "@/api/schema";
 import { messagesOf, textOf } from "@/ui/Chat";
+import { useLater } from "@/ui/later";
 import { Page } from "@/ui/Page";
+import { Copy } from "@/ui/Secret";
 import { Loaded } from "@/ui/states";
+import { asPython } from "./as-python";
+import { useJob } from "./grading";
 import { Pane } from "./Pane";
 import { RowPicker } from "./RowPicker";
-import { MAX_PANES } from "./search";
+import { addressed, MAX_ANSWERS, MAX_PANES, MAX_TEMPERATURE, type PlaygroundSearch, USUAL } from "./search";
 
 const route = getRouteApi("/frame/playground");
-/** As many as the server takes. */
-const MAX_ANSWERS = 16;
+const LATER_MS = 300;
 
 export interface Question {
   /** Grows with every question, so that the same one can be asked again. */
@@ -41,28 +44,47 @@ function Panes({ known }: { known: string[] }) {
   const navigate = route.useNavigate();
   const newest = known.find((id) => id.startsWith("ft:"));
   const chosen = search.models ?? (newest ? [newest.split(":")[1]!, newest] : known.slice(0, 1));
-  const [prompt, setPrompt] = useState("");
+  const [prompt, setPrompt] = useState(search.prompt ?? "");
   const [row, setRow] = useState<FileRow | null>(null);
-  const [temperature, setTemperature] = useState(0);
-  const [maxTokens, setMaxTokens] = useState(256);
-  const [numAnswers, setNumAnswers] = useState(1);
+  const [temperature, setTemperature] = useState<number>(search.temperature ?? USUAL.temperature);
+  const [maxTokens, setMaxTokens] = useState<number>(search.tokens ?? USUAL.tokens);
+  const [numAnswers, setNumAnswers] = useState<number>(search.answers ?? USUAL.answers);
   const [question, setQuestion] = useState<Question | null>(null);
   const [running, setRunning] = useState<ReadonlySet<number>>(new Set());
   const stop = useRef(new AbortController());
   useEffect(() => () => stop.current.abort(), []);
 
-  const choose = (models: string[]) => navigate({ search: (before) => ({ ...before, models }), replace: true });
+  const note = (changes: PlaygroundSearch) =>
+    navigate({ search: (before) => ({ ...before, ...changes }), replace: true });
+  const noteLater = useLater(note, LATER_MS);
+  const choose = (models: string[]) => note({ models });
   const take = (loaded: FileRow | null) => {
     setRow(loaded);
-    if (loaded) setPrompt(promptOf(loaded));
+    if (loaded && search.prompt === undefined) setPrompt(promptOf(loaded));
   };
+  const pick = (file: string | undefined, line: number | undefined) => {
+    if (file === undefined) setRow(null);
+    noteLater({}); // in place of what was typed before, which is another prompt's
+    note({ file, line, prompt: undefined });
+  };
+  const unchanged = row !== null && prompt === promptOf(row);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: written when one of these changed
+  useEffect(() => {
+    noteLater({
+      prompt: unchanged ? undefined : addressed(prompt),
+      temperature: temperature === USUAL.temperature ? undefined : temperature,
+      tokens: maxTokens === USUAL.tokens ? undefined : maxTokens,
+      answers: numAnswers === USUAL.answers ? undefined : numAnswers,
+    });
+  }, [prompt, unchanged, temperature, maxTokens, numAnswers]);
+  const heldOut = useJob(chosen)?.validation_file;
+  const messages = unchanged ? conversationOf(row) : [{ role: "user", content: prompt }];
   const ask = () => {
     stop.current = new AbortController();
-    const unchanged = row !== null && prompt === promptOf(row);
     setRunning(new Set(chosen.keys()));
     setQuestion((before) => ({
       turn: (before?.turn ?? 0) + 1,
-      messages: unchanged ? conversationOf(row) : [{ role: "user", content: prompt }],
+      messages,
       temperature,
       maxTokens,
       numAnswers,
@@ -78,28 +100,34 @@ function Panes({ known }: { known: string[] }) {
           autosize
           minRows={2}
           maxRows={12}
+          placeholder="What they are to answer. Ctrl Enter asks."
           value={prompt}
           onChange={(event) => setPrompt(event.currentTarget.value)}
           onKeyDown={(event) => {
             if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && prompt && !isRunning) ask();
           }}
         />
+        {heldOut && !prompt && !search.file && (
+          <Button variant="default" style={{ alignSelf: "flex-start" }} onClick={() => pick(heldOut, 1)}>
+            Take a held-out row of its job: the answers are graded too
+          </Button>
+        )}
         <Group align="flex-end" gap="sm">
           <NumberInput
             label="Temperature"
             w={110}
             min={0}
-            max={2}
+            max={MAX_TEMPERATURE}
             step={0.1}
             value={temperature}
-            onChange={(value) => setTemperature(Number(value) || 0)}
+            onChange={(value) => setTemperature(Number(value) || USUAL.temperature)}
           />
           <NumberInput
             label="Most tokens"
             w={110}
             min={1}
             value={maxTokens}
-            onChange={(value) => setMaxTokens(Number(value) || 256)}
+            onChange={(value) => setMaxTokens(Number(value) || USUAL.tokens)}
           />
           <NumberInput
             label="Answers"
@@ -107,14 +135,9 @@ function Panes({ known }: { known: string[] }) {
             min={1}
             max={MAX_ANSWERS}
             value={numAnswers}
-            onChange={(value) => setNumAnswers(Math.min(MAX_ANSWERS, Math.max(1, Number(value) || 1)))}
+            onChange={(value) => setNumAnswers(Math.min(MAX_ANSWERS, Math.max(1, Number(value) || USUAL.answers)))}
           />
-          <RowPicker
-            file={search.file}
-            line={search.line}
-            onChoose={(file, line) => navigate({ search: (before) => ({ ...before, file, line }), replace: true })}
-            onLoaded={take}
-          />
+          <RowPicker file={search.file} line={search.line} onChoose={pick} onLoaded={take} />
           {isRunning ? (
             <Button variant="default" onClick={() => stop.current.abort()}>
               Stop
@@ -123,6 +146,9 @@ function Panes({ known }: { known: string[] }) {
             <Button onClick={ask} disabled={!prompt.trim()} title="Ctrl Enter">
               Ask
             </Button>
+          )}
+          {prompt.trim() && (
+            <Copy label="Copy as Python" text={asPython(chosen, { messages, temperature, maxTokens, numAnswers })} />
           )}
         </Group>
         {numAnswers > 1 && (

@@ -56,6 +56,7 @@ export function RowPicker({ file, line, onChoose, onLoaded }: RowPickerProps) {
         />
       )}
       {file && row.data === null && <Text size="sm">The file ends before this line.</Text>}
+      {row.isError && <Text size="sm">The row could not be read: {row.error.message}</Text>}
     </>
   );
 }

@@ -4,7 +4,7 @@ import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router"
 import { useMemo, useRef } from "react";
 import { answer, api } from "@/api/client";
 import { jobName, jobQuery } from "@/api/jobs";
-import type { RolloutGroupShape } from "@/api/schema";
+import type { JobShape, RolloutGroupShape } from "@/api/schema";
 import { count, number, plural, signed } from "@/ui/format";
 import { useKeys } from "@/ui/keys";
 import { useLater } from "@/ui/later";
@@ -235,16 +235,9 @@ const promptColumns = (chosen: number | undefined): Column<RolloutGroupShape>[] 
   { key: "count", header: "Answers", width: "76px", align: "right", cell: (group) => count(group.num_rollouts) },
 ];
 
-function Prompt({
-  job,
-  row,
-  group,
-}: {
-  job: { training_file: string; validation_file: string | null };
-  row: number;
-  group: RolloutGroupShape | undefined;
-}) {
+function Prompt({ job, row, group }: { job: JobShape; row: number; group: RolloutGroupShape | undefined }) {
   const file = group?.source === "validation_file" && job.validation_file ? job.validation_file : job.training_file;
+  const models = job.fine_tuned_model ? [job.model, job.fine_tuned_model] : [job.model];
   const found = useQuery(rowTextQuery(file, row));
   return (
     <div className={classes.prompt}>
@@ -256,6 +249,14 @@ function Prompt({
           renderRoot={(props) => <Link to="/datasets/$fileId" params={{ fileId: file }} {...props} />}
         >
           {file === job.validation_file ? "the held-out rows" : "the training rows"}
+        </Anchor>
+        {" · "}
+        <Anchor
+          size="xs"
+          underline="always"
+          renderRoot={(props) => <Link to="/playground" search={{ models, file, line: row + 1 }} {...props} />}
+        >
+          Ask it in the playground
         </Anchor>
       </Text>
       <Loaded query={found} lines={2}>
