@@ -8,6 +8,7 @@ Letters in shapes: T packed tokens, N query heads, M key heads, D head size, B r
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,13 +20,26 @@ from fettle_workers.engine.native.packing import Bucket
 _MAX_SCORES = 2**25  # of one bucket, all heads: 128 MiB
 
 
-def attend(q_TND: Tensor, k_TMD: Tensor, v_TMD: Tensor, buckets: tuple[Bucket, ...]) -> Tensor:
-    """Every token's attention to its prompt and to what came before it; [T, N * D]."""
-    largest = max(bucket.queries_BL.numel() * bucket.keys_BS.shape[1] for bucket in buckets) * q_TND.shape[1]
-    if q_TND.device.type == "cpu" and q_TND.dtype == torch.float32 and largest <= _MAX_SCORES:
-        attended: Tensor = _Plain.apply(q_TND, k_TMD, v_TMD, buckets)
+class Attend:
+    """Every token's attention to its prompt and to what came before it: queries [T, N, D], keys and values [T, M, D]
+    of a layer -> [T, N * D].
+
+    Made for one forward pass: where the heads of each bucket lie is found out once for all layers.
+    """
+
+    def __init__(self, buckets: tuple[Bucket, ...]) -> None:
+        self._buckets = buckets
+        self._cells: list[_Cells] = []
+
+    def __call__(self, q_TND: Tensor, k_TMD: Tensor, v_TMD: Tensor) -> Tensor:
+        size, num_queries = q_TND.shape[:2]
+        largest = max(bucket.queries_BL.numel() * bucket.keys_BS.shape[1] for bucket in self._buckets) * num_queries
+        if q_TND.device.type != "cpu" or q_TND.dtype != torch.float32 or largest > _MAX_SCORES:
+            return _fused(q_TND, k_TMD, v_TMD, self._buckets)
+        if not self._cells:
+            self._cells = [_Cells.of(bucket, size, num_queries, k_TMD.shape[1]) for bucket in self._buckets]
+        attended: Tensor = _Plain.apply(q_TND, k_TMD, v_TMD, self._cells)
         return attended
-    return _fused(q_TND, k_TMD, v_TMD, buckets)
 
 
 def _fused(q_TND: Tensor, k_TMD: Tensor, v_TMD: Tensor, buckets: tuple[Bucket, ...]) -> Tensor:
@@ -44,79 +58,86 @@ def _fused(q_TND: Tensor, k_TMD: Tensor, v_TMD: Tensor, buckets: tuple[Bucket, .
     return torch.empty_like(q_TND).index_copy(0, where, torch.cat(parts)).flatten(1)
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """A bucket by heads: which rows of [T * N, D], or of [T * M, D], its cells are.
+
+    Attributes:
+        queries: of each cell in [B, N, L]; the query heads of one key head are neighbours.
+        outputs: the same, but T * N and above for padding.
+        padding: the cells that are padding.
+        keys: of each cell in [B, M, S].
+        unseen_B1LS: added to the scores: -inf where a query must not look; B is 1 when it is equal for all rows.
+    """
+
+    num_keys: int
+    queries: Tensor
+    outputs: Tensor
+    padding: Tensor
+    keys: Tensor
+    unseen_B1LS: Tensor
+
+    @classmethod
+    def of(cls, bucket: Bucket, num_tokens: int, num_queries: int, num_keys: int) -> _Cells:
+        tokens_BL = torch.full_like(bucket.queries_BL, num_tokens)
+        tokens_BL.view(-1)[bucket.cells_R] = bucket.tokens_R
+        outputs = _by_heads(tokens_BL, num_queries)
+        hidden_BLS = bucket.hidden_BLS
+        if hidden_BLS is None:
+            shape = bucket.queries_BL.shape[1], bucket.keys_BS.shape[1]
+            hidden_BLS = torch.ones(shape, dtype=torch.bool, device=tokens_BL.device).triu(1)[None]
+        return cls(
+            num_keys=num_keys,
+            queries=_by_heads(bucket.queries_BL, num_queries),
+            outputs=outputs,
+            padding=(outputs >= num_tokens * num_queries).nonzero()[:, 0],
+            keys=_by_heads(bucket.keys_BS, num_keys),
+            unseen_B1LS=torch.zeros(hidden_BLS.shape).masked_fill_(hidden_BLS, -torch.inf)[:, None],
+        )
+
+    def take(self, x: Tensor, rows: Tensor) -> Tensor:
+        """[B * M, cells of a row and key head, D]"""
+        num_rows = len(self.keys) // (self.num_keys * self.unseen_B1LS.shape[-1])
+        return x.reshape(-1, x.shape[-1]).index_select(0, rows).view(num_rows * self.num_keys, -1, x.shape[-1])
+
+
+def _by_heads(tokens_BL: Tensor, num_heads: int) -> Tensor:
+    heads = torch.arange(num_heads, device=tokens_BL.device)[:, None]
+    return (tokens_BL[:, None] * num_heads + heads).flatten()
+
+
 class _Plain(torch.autograd.Function):
     """softmax(q @ k.T / sqrt(D)) @ v for each bucket. Kept for the gradient: q, k, v and the probabilities."""
 
     @staticmethod
-    def forward(ctx: Any, q_TND: Tensor, k_TMD: Tensor, v_TMD: Tensor, buckets: tuple[Bucket, ...]) -> Tensor:
-        num_keys, out = k_TMD.shape[1], torch.empty_like(q_TND)
-        probabilities = []
-        for bucket in buckets:
-            q, k, v = _queries(q_TND, bucket, num_keys), _keys(k_TMD, bucket), _keys(v_TMD, bucket)
-            scores = torch.bmm(q.mul_(q.shape[-1] ** -0.5), k.transpose(1, 2))
-            _hide(scores, bucket, num_keys)
+    def forward(ctx: Any, q_TND: Tensor, k_TMD: Tensor, v_TMD: Tensor, every: list[_Cells]) -> Tensor:
+        (num_tokens, num_queries, size), kept = q_TND.shape, []
+        out = q_TND.new_empty(num_tokens + 1, num_queries, size)  # padding goes to the last one
+        for cells in every:
+            q = cells.take(q_TND, cells.queries).mul_(size**-0.5)
+            k, v = cells.take(k_TMD, cells.keys), cells.take(v_TMD, cells.keys)
+            scores = torch.bmm(q, k.transpose(1, 2))
+            scores.view(-1, num_queries, *cells.unseen_B1LS.shape[2:]).add_(cells.unseen_B1LS)
             p = scores.softmax(-1)
-            out.index_copy_(0, bucket.tokens_R, _as_tokens(torch.bmm(p, v), bucket, num_keys))
-            probabilities.append(p)
-        ctx.buckets = buckets
-        ctx.save_for_backward(q_TND, k_TMD, v_TMD, *probabilities)
-        return out.flatten(1)
+            out.view(-1, size).index_copy_(0, cells.outputs, torch.bmm(p, v).view(-1, size))
+            kept += [q, k, v, p]
+        ctx.every, ctx.num_tokens = every, num_tokens
+        ctx.save_for_backward(*kept)
+        return out[:num_tokens].flatten(1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        q_TND, k_TMD, v_TMD, *probabilities = ctx.saved_tensors
-        num_keys, scale = k_TMD.shape[1], q_TND.shape[-1] ** -0.5
-        dq_TND = torch.empty_like(q_TND)
-        dk_TMD, dv_TMD = torch.zeros_like(k_TMD), torch.zeros_like(v_TMD)
-        gradient_TND = gradient.unflatten(-1, q_TND.shape[1:])
-        for bucket, p in zip(ctx.buckets, probabilities, strict=True):
-            q, k, v = _queries(q_TND, bucket, num_keys), _keys(k_TMD, bucket), _keys(v_TMD, bucket)
-            flat = gradient_TND.new_zeros(bucket.queries_BL.numel(), *q_TND.shape[1:])
-            flat.index_copy_(0, bucket.cells_R, gradient_TND.index_select(0, bucket.tokens_R))  # padding has none
-            do = _heads_first(flat, bucket.queries_BL.shape, num_keys)
-            dp = torch.bmm(do, v.transpose(1, 2))
-            ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype).mul_(scale)
-            dq_TND.index_copy_(0, bucket.tokens_R, _as_tokens(torch.bmm(ds, k), bucket, num_keys))
-            keys = bucket.keys_BS.flatten()
-            dk_TMD.index_add_(0, keys, _as_keys(torch.bmm(ds.transpose(1, 2), q), bucket))
-            dv_TMD.index_add_(0, keys, _as_keys(torch.bmm(p.transpose(1, 2), do), bucket))
-        return dq_TND, dk_TMD, dv_TMD, None
-
-
-def _queries(x_TND: Tensor, bucket: Bucket, num_keys: int) -> Tensor:
-    """[B * M, N / M * L, D]: the query heads of one key head one after the other."""
-    return _heads_first(x_TND.index_select(0, bucket.queries_BL.flatten()), bucket.queries_BL.shape, num_keys)
-
-
-def _heads_first(x: Tensor, shape: torch.Size, num_keys: int) -> Tensor:
-    (num_rows, num_queries), size = shape, x.shape[-1]
-    heads = x.view(num_rows, num_queries, num_keys, -1, size).permute(0, 2, 3, 1, 4)
-    return heads.reshape(num_rows * num_keys, -1, size)
-
-
-def _keys(x_TMD: Tensor, bucket: Bucket) -> Tensor:
-    """[B * M, S, D]"""
-    num_rows, num_cells = bucket.keys_BS.shape
-    cells = x_TMD.index_select(0, bucket.keys_BS.flatten()).unflatten(0, (num_rows, num_cells))
-    return cells.transpose(1, 2).reshape(-1, num_cells, x_TMD.shape[-1])
-
-
-def _as_keys(x: Tensor, bucket: Bucket) -> Tensor:
-    """The inverse of `_keys` but for the selection: [B * S, M, D]."""
-    num_rows, num_cells = bucket.keys_BS.shape
-    return x.view(num_rows, -1, num_cells, x.shape[-1]).transpose(1, 2).flatten(0, 1)
-
-
-def _as_tokens(x: Tensor, bucket: Bucket, num_keys: int) -> Tensor:
-    """The inverse of `_queries`, padding left out: [R, N, D]."""
-    (num_rows, num_queries), size = bucket.queries_BL.shape, x.shape[-1]
-    cells = x.view(num_rows, num_keys, -1, num_queries, size).permute(0, 3, 1, 2, 4)
-    return cells.reshape(num_rows * num_queries, -1, size).index_select(0, bucket.cells_R)
-
-
-def _hide(scores: Tensor, bucket: Bucket, num_keys: int) -> None:
-    hidden = bucket.hidden_BLS
-    (num_rows, num_queries), num_cells = bucket.queries_BL.shape, bucket.keys_BS.shape[1]
-    if hidden is None:
-        hidden = torch.ones(num_queries, num_cells, dtype=torch.bool, device=scores.device).triu(1)[None]
-    scores.view(num_rows, -1, num_queries, num_cells).masked_fill_(hidden[:, None], -torch.inf)
+        kept, every, num_tokens = ctx.saved_tensors, ctx.every, ctx.num_tokens
+        num_keys, size = every[0].num_keys, kept[0].shape[-1]
+        gradient_TND = gradient.unflatten(-1, (-1, size))
+        dq = gradient.new_empty(gradient_TND.numel() // size + gradient_TND.shape[1], size)
+        dk, dv = (gradient.new_zeros(num_tokens * num_keys, size) for _ in range(2))
+        for number, cells in enumerate(every):
+            q, k, v, p = kept[4 * number : 4 * number + 4]
+            do = cells.take(gradient_TND, cells.queries)
+            do.view(-1, size).index_fill_(0, cells.padding, 0.0)
+            ds = torch.ops.aten._softmax_backward_data(torch.bmm(do, v.transpose(1, 2)), p, -1, p.dtype)
+            dq.index_copy_(0, cells.outputs, torch.bmm(ds, k).mul_(size**-0.5).view(-1, size))
+            dk.index_add_(0, cells.keys, torch.bmm(ds.transpose(1, 2), q).view(-1, size))
+            dv.index_add_(0, cells.keys, torch.bmm(p.transpose(1, 2), do).view(-1, size))
+        return dq.view(num_tokens + 1, -1, size)[:num_tokens], *(x.view(num_tokens, -1, size) for x in (dk, dv)), None

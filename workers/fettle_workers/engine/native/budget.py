@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 # More tokens in one pass are not faster: on a CPU their activations leave the cache, a GPU is busy by then.
-MOST_TOKENS = {"cpu": 4096, "cuda": 16_384}
+MOST_TOKENS = {"cpu": 2048, "cuda": 16_384}
 _SHARE = 0.5  # of the memory, for what the backward pass needs; the rest is weights, sampling, and passing tensors
 _PROBE_TOKENS = (128, 256)
 

@@ -139,7 +139,13 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
         normed: Tensor = _RmsNorm.apply(x, weight, eps)
         return normed
-    return functional.rms_norm(x, x.shape[-1:], eps=eps).mul_(weight)
+    return (x * _inverse_rms(x, eps)).to(x.dtype).mul_(weight)
+
+
+def _inverse_rms(x: Tensor, eps: float) -> Tensor:
+    """1 / sqrt(mean(x ** 2) + eps) over the last dimension, fp32 [..., 1]."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -147,7 +153,7 @@ class _RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        scale = x.float().square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        scale = _inverse_rms(x, eps)
         ctx.save_for_backward(x, weight, scale)
         return (x * scale).to(x.dtype) * weight
 

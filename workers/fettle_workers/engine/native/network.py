@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from fettle_workers.engine.lora import LoraSettings
-from fettle_workers.engine.native.attention import attend
+from fettle_workers.engine.native.attention import Attend
 from fettle_workers.engine.native.budget import Budget, make_budget, memory_bytes, token_bytes
 from fettle_workers.engine.native.layers import Layer, block, rms_norm, rotation
 from fettle_workers.engine.native.packing import Packed, pack_rows, packed_microbatches
@@ -116,7 +116,7 @@ class NativeNetwork:
         sizes = self.weights.sizes
         x = functional.embedding(packed.ids_T, self.weights.embedding)
         turn = rotation(packed.positions_T, sizes, x.dtype)
-        attention = partial(attend, buckets=packed.buckets)
+        attention = Attend(packed.buckets)
         for layer in self.layers(merged=self.may_merge):
             run = partial(block, layer=layer, sizes=sizes, turn=turn, attention=attention)
             x = checkpoint(run, x, use_reentrant=False) if packed.recomputes and torch.is_grad_enabled() else run(x)

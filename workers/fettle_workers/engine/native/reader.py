@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fettle_workers.engine.native.attention import attend
+from fettle_workers.engine.native.attention import Attend
 from fettle_workers.engine.native.layers import block, rms_norm, rotation
 from fettle_workers.engine.native.packing import pack_rows
 
@@ -23,48 +23,49 @@ _ROOM = 64  # columns that a fresh memory has to spare at most; it then grows by
 
 
 class KeyValues:
-    """Keys and values of running rows: one buffer [2, B, M, D, C] a layer, with more columns than are used.
+    """Keys and values of running rows: two buffers a layer, keys [B, M, D, C] and values [B, M, C, D], with more
+    columns than are used.
 
     Rows are aligned on the right: the newest token of every row stands in the last used column. A decode step writes
-    one column and copies nothing. The columns are the last dimension because both products of a step then read whole
-    lines of them: on a CPU that halves the time of its attention.
+    one column and copies nothing. The columns stand where both products of a step read whole lines of them: on a CPU
+    that halves the time of its attention.
     """
 
-    def __init__(self, layers: list[Tensor], num_columns: int) -> None:
+    def __init__(self, layers: list[tuple[Tensor, Tensor]], num_columns: int) -> None:
         self.layers = layers
         self.num_columns = num_columns
 
     def append(self, layer: int, k_BMD: Tensor, v_BMD: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the next column of a layer; returns its keys and values [B, M, D, C] so far, that column included."""
-        buffer, column = self.layers[layer], self.num_columns
-        if column == buffer.shape[-1]:
-            buffer = self.layers[layer] = _with_room(buffer, column + 1)
-        buffer[0, ..., column] = k_BMD
-        buffer[1, ..., column] = v_BMD
-        return buffer[0, ..., : column + 1], buffer[1, ..., : column + 1]
+        """Write the next column of a layer; returns its keys and values so far, that column included."""
+        column = self.num_columns
+        if column == self.layers[layer][0].shape[-1]:
+            self.layers[layer] = _with_room(self.layers[layer], column, column)
+        k_BMDC, v_BMCD = self.layers[layer]
+        k_BMDC[..., column] = k_BMD
+        v_BMCD[:, :, column] = v_BMD
+        return k_BMDC[..., : column + 1], v_BMCD[:, :, : column + 1]
 
     def select(self, rows: Tensor, *, first_column: int = 0) -> None:
         """Keep the given rows (an index may repeat) and drop the columns before `first_column`."""
-        for number, buffer in enumerate(self.layers):
-            self.layers[number] = buffer[..., first_column:].index_select(1, rows)
+        for number, (k_BMDC, v_BMCD) in enumerate(self.layers):
+            kept = k_BMDC[..., first_column:].index_select(0, rows), v_BMCD[:, :, first_column:].index_select(0, rows)
+            self.layers[number] = kept
         self.num_columns -= first_column
 
     def join(self, other: KeyValues) -> None:
         """Append the other's rows, right-aligned."""
         length = max(self.num_columns, other.num_columns)
         for number, (mine, theirs) in enumerate(zip(self.layers, other.layers, strict=True)):
-            self.layers[number] = torch.cat(
-                [
-                    functional.pad(part[..., :used], (length - used, max(_ROOM, length // 2)))
-                    for part, used in ((mine, self.num_columns), (theirs, other.num_columns))
-                ],
-                dim=1,
-            )
+            both = _with_room(mine, self.num_columns, length), _with_room(theirs, other.num_columns, length)
+            keys, values = (torch.cat(parts) for parts in zip(*both, strict=True))
+            self.layers[number] = keys, values
         self.num_columns = length
 
 
-def _with_room(buffer: Tensor, num_columns: int) -> Tensor:
-    return functional.pad(buffer, (0, num_columns + max(_ROOM, num_columns // 2) - buffer.shape[-1]))
+def _with_room(buffers: tuple[Tensor, Tensor], used: int, length: int) -> tuple[Tensor, Tensor]:
+    """Copies of the used columns, aligned on the right of the first `length`, with spare ones behind them."""
+    (k_BMDC, v_BMCD), pad = buffers, (length - used, max(_ROOM, length // 2))
+    return functional.pad(k_BMDC[..., :used], pad), functional.pad(v_BMCD[:, :, :used], (0, 0, *pad))
 
 
 class NativeReader:
@@ -84,16 +85,19 @@ class NativeReader:
         used_PL = torch.arange(length, device=ids_PL.device) >= first_column_P[:, None]
         packed = pack_rows(ids_PL, used_PL)
         cells_T = used_PL.flatten().nonzero()[:, 0]  # of each packed token
-        buffers = []
+        attend, buffers = Attend(packed.buckets), list[tuple[Tensor, Tensor]]()
 
         def attention(q_TND: Tensor, k_TMD: Tensor, v_TMD: Tensor) -> Tensor:
-            cells = k_TMD.new_zeros((2, num_prompts * length, *k_TMD.shape[1:]))
-            cells[0].index_copy_(0, cells_T, k_TMD)
-            cells[1].index_copy_(0, cells_T, v_TMD)
             spare = min(max(room, 1), _ROOM)
-            columns = cells.unflatten(1, (num_prompts, length)).permute(0, 1, 3, 4, 2)
-            buffers.append(functional.pad(columns, (0, spare)))
-            return attend(q_TND, k_TMD, v_TMD, packed.buckets)
+            k_PLMD, v_PLMD = (
+                x_TMD.new_zeros(num_prompts * length, *x_TMD.shape[1:])
+                .index_copy_(0, cells_T, x_TMD)
+                .unflatten(0, (num_prompts, length))
+                for x_TMD in (k_TMD, v_TMD)
+            )
+            keys, values = k_PLMD.permute(0, 2, 3, 1), v_PLMD.transpose(1, 2)
+            buffers.append((functional.pad(keys, (0, spare)), functional.pad(values, (0, 0, 0, spare))))
+            return attend(q_TND, k_TMD, v_TMD)
 
         x_TH = functional.embedding(packed.ids_T, self._network.weights.embedding)
         turn = rotation(packed.positions_T, sizes, x_TH.dtype)
@@ -107,14 +111,16 @@ class NativeReader:
         sizes = self._sizes
         x_BH = functional.embedding(ids_B, self._network.weights.embedding)
         turn = rotation(position_B, sizes, x_BH.dtype)
-        hidden_B11C = None
+        unseen_B11C = None  # added to the scores
         if bool(first_column_B.any()):
             columns = torch.arange(num_columns + 1, device=ids_B.device)
-            hidden_B11C = (columns < first_column_B[:, None])[:, None, None]
+            unseen_BC = torch.zeros(len(ids_B), num_columns + 1, device=ids_B.device)
+            unseen_BC.masked_fill_(columns < first_column_B[:, None], -torch.inf)
+            unseen_B11C = unseen_BC[:, None, None]
         for number, layer in enumerate(self._layers):
 
             def attention(q_BND: Tensor, k_BMD: Tensor, v_BMD: Tensor, number: int = number) -> Tensor:
-                return _attend_to_past(q_BND, *memory.append(number, k_BMD, v_BMD), hidden_B11C)
+                return _attend_to_past(q_BND, *memory.append(number, k_BMD, v_BMD), unseen_B11C)
 
             x_BH = block(x_BH, layer, sizes, turn, attention)
         memory.num_columns += 1
@@ -124,11 +130,11 @@ class NativeReader:
         return self._network.head(rms_norm(x_BH, self._network.weights.norm, self._sizes.norm_eps))
 
 
-def _attend_to_past(q_BND: Tensor, k_BMDC: Tensor, v_BMDC: Tensor, hidden_B11C: Tensor | None) -> Tensor:
+def _attend_to_past(q_BND: Tensor, k_BMDC: Tensor, v_BMCD: Tensor, unseen_B11C: Tensor | None) -> Tensor:
     """One query per row and head over all columns; [B, N * D]."""
     num_rows, num_keys, size, num_columns = k_BMDC.shape
     q = (q_BND * size**-0.5).reshape(num_rows * num_keys, -1, size)
     scores = torch.bmm(q, k_BMDC.flatten(0, 1)).float()
-    if hidden_B11C is not None:
-        scores.view(num_rows, num_keys, -1, num_columns).masked_fill_(hidden_B11C, -torch.inf)
-    return torch.bmm(scores.softmax(-1).to(q.dtype), v_BMDC.flatten(0, 1).transpose(1, 2)).reshape(num_rows, -1)
+    if unseen_B11C is not None:
+        scores.view(num_rows, num_keys, -1, num_columns).add_(unseen_B11C)
+    return torch.bmm(scores.softmax(-1).to(q.dtype), v_BMCD.flatten(0, 1)).reshape(num_rows, -1)
