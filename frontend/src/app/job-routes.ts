@@ -73,6 +73,8 @@ export interface RolloutsSearch {
   max?: number;
   failed?: true;
   text?: string;
+  /** Mark the tokens that were unlikely. */
+  unlikely?: true;
   sort?: "row" | "mean" | "std" | "change";
 }
 
@@ -86,6 +88,7 @@ export function rolloutsSearch(given: Search): RolloutsSearch {
     max: decimal(given.max),
     failed: given.failed === true ? true : undefined,
     text: text(given.text),
+    unlikely: given.unlikely === true ? true : undefined,
     sort: oneOf(["row", "mean", "std", "change"] as const, given.sort),
   };
 }

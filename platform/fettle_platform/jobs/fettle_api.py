@@ -38,7 +38,7 @@ ROLLOUT_PARAMETERS = [
     OpenApiParameter("reward_max", OpenApiTypes.FLOAT, description="less than this reward"),
     OpenApiParameter("text", OpenApiTypes.STR, description="occurs in answer or thinking, in any case of letters"),
     OpenApiParameter("failed", OpenApiTypes.BOOL, description="only those whose grading failed"),
-    OpenApiParameter("tokens", OpenApiTypes.BOOL, description="also token ids and their logprobs"),
+    OpenApiParameter("tokens", OpenApiTypes.BOOL, description="also token ids, their logprobs and what each wrote"),
 ]
 _GROUPINGS = ("row", "step")
 _MAX_JOBS = 50

@@ -17,7 +17,7 @@ from fettle_platform.core.storage import BlobMissing, get_store
 from fettle_platform.jobs.models import Job, RolloutFile
 from fettle_platform.jobs.selectors import rollout_files
 
-TOKEN_COLUMNS = ("prompt_ids", "ids", "logprobs")
+TOKEN_COLUMNS = ("prompt_ids", "ids", "logprobs", "token_chars")
 _JSON_COLUMNS = ("tool_calls", "sub_rewards")
 _FILTERS = ("step", "row", "purpose")
 _FINAL = "final"

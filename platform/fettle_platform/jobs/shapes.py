@@ -184,6 +184,19 @@ class RolloutShape(serializers.Serializer):
     finish_reason = serializers.CharField()
     error = serializers.CharField(allow_null=True)
     error_flags = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    # With `tokens=true`:
+    prompt_ids = serializers.ListField(child=serializers.IntegerField(), required=False)
+    ids = serializers.ListField(child=serializers.IntegerField(), required=False)
+    logprobs = serializers.ListField(
+        child=serializers.FloatField(), required=False, help_text="of the distribution each id was drawn from"
+    )
+    token_chars = serializers.ListField(
+        child=serializers.IntegerField(),
+        required=False,
+        allow_null=True,
+        help_text="how many characters (code points) each id wrote of `reasoning` and, after that, of `text`; null: "
+        "they do not simply follow one another",
+    )
 
 
 class RolloutGroupShape(serializers.Serializer):

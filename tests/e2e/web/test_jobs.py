@@ -197,6 +197,9 @@ def test_keys_walk_through_steps_and_fold_thinking(open_page, finished):
     expect(folded.first).to_be_visible()
     page.keyboard.press("t")
     expect(folded).to_have_count(0)
+    page.get_by_label("Mark unlikely tokens").click()
+    page.wait_for_url("**unlikely=true*")
+    expect(page.get_by_role("article").locator("mark").first).to_be_visible()
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     page.wait_for_url("**row=*")
@@ -228,7 +231,7 @@ def test_no_accessibility_violations_where_there_are_jobs(open_page, axe_violati
         "/jobs",
         *(f"/jobs/{first}?tab={tab}" for tab in ("curves", "checkpoints", "events", "configuration")),
         f"/jobs/{first}/rollouts",
-        f"/jobs/{first}/rollouts?row=1",
+        f"/jobs/{first}/rollouts?row=1&unlikely=true",
         f"/jobs/compare?ids=%5B%22{first}%22%2C%22{second}%22%5D",
         f"/jobs/new?from={first}",
     ):

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from fettle_workers.engine.chat import ChatFormat
+from fettle_workers.engine.token_text import TextStream, TokenBytes
 from fettle_workers.serving.choice import Choice, Delta
-from fettle_workers.serving.text import TextStream, TokenBytes
 from fettle_workers.serving.wire import add
 
 LOGITS = torch.zeros(264)
@@ -72,6 +72,36 @@ def test_streamed_text_is_the_decoded_text_of_a_sentencepiece_vocabulary():
     stream, ids = TextStream(TokenBytes(tokenizer)), [1, 3, 4, 2, 5]
     assert [stream.push(token) for token in ids] == ["hi", "", "é", " you", "!"]
     assert tokenizer.decode(ids) == "hié you!"
+
+
+@pytest.mark.parametrize(
+    ("written", "reasoning", "text"),
+    [
+        ("<think>\n so 😀 is \n</think>\n\nyes é", "so 😀 is", "yes é"),
+        ("plain", None, "plain"),
+        ("<think>cut of", "cut of", ""),
+        ('well \n<tool_call>{"name": "f", "arguments": {}}</tool_call>', None, "well"),
+    ],
+)
+def test_each_token_is_told_which_characters_it_wrote(tokenizer, written, reasoning, text):
+    """Every token of this tokenizer is one byte, so each writes one character, but the last of several bytes."""
+    chat = ChatFormat.of(tokenizer)
+    ids = [*tokenizer.encode(written), EOS]
+    parsed = chat.parse(ids)
+    assert (parsed.reasoning, parsed.text) == (reasoning, text)
+    counts = chat.token_chars(ids, parsed)
+    assert len(counts) == len(ids)
+    assert sum(counts) == len(reasoning or "") + len(text)
+    both, at = (reasoning or "") + text, 0
+    for token, count in zip(ids, counts, strict=True):
+        wrote, at = both[at : at + count], at + count
+        assert wrote in ("", tokenizer.decode([token]), *"😀é")
+
+
+def test_tokens_of_thinking_that_went_on_after_the_answer_began_are_not_told_apart(tokenizer):
+    chat = ChatFormat.of(tokenizer)
+    ids = tokenizer.encode("<think>a</think>b<think>c</think>")
+    assert chat.token_chars(ids, chat.parse(ids)) is None
 
 
 def test_thinking_and_answer_come_in_their_own_fields(tokenizer, write):

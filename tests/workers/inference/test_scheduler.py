@@ -5,10 +5,10 @@ import threading
 import pytest
 
 from fettle_workers.engine.sampler import Row, SamplingParams
+from fettle_workers.engine.token_text import TokenBytes
 from fettle_workers.serving.choice import Choice, Delta
 from fettle_workers.serving.errors import Overloaded
 from fettle_workers.serving.scheduler import Job, Part, Scheduler
-from fettle_workers.serving.text import TokenBytes
 
 
 class Listener:

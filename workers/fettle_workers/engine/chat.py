@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 from transformers import GenerationConfig, PreTrainedTokenizerFast
+
+from fettle_workers.engine.token_text import TextStream, TokenBytes
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 _TOOL_OPEN, _TOOL_CLOSE = "<tool_call>", "</tool_call>"
@@ -148,16 +151,47 @@ class ChatFormat:
 
     def segments(self, ids: Sequence[int]) -> list[Segment]:
         """Cut completion ids at the thinking marks; the marks and end-of-turn tokens are in no segment."""
-        found: list[Segment] = []
+        return [segment for segment, _ in self._placed_segments(ids)]
+
+    def _placed_segments(self, ids: Sequence[int]) -> list[tuple[Segment, list[int]]]:
+        """The segments, each with the places of its tokens in `ids`."""
+        found: list[tuple[Segment, list[int]]] = []
         is_thinking, run = self.starts_thinking, []
-        for token in [*ids, None]:
+        for place, token in enumerate([*ids, None]):
             if token is None or token in (self.think_open_id, self.think_close_id):
                 if run:
-                    found.append(Segment(is_thinking, tuple(run)))
+                    found.append((Segment(is_thinking, tuple(ids[at] for at in run)), run))
                 run, is_thinking = [], token == self.think_open_id
             elif token not in self.eos_ids:
-                run.append(token)
+                run.append(place)
         return found
+
+    @cached_property
+    def token_bytes(self) -> TokenBytes:
+        return TokenBytes(self.tokenizer)
+
+    def token_chars(self, ids: Sequence[int], parsed: Parsed) -> list[int] | None:
+        """How many characters each token wrote of `parsed.reasoning` and, after that, of `parsed.text`.
+
+        None where the two do not simply follow one another: the model thought again after it had begun to answer.
+        """
+        pieces = [""] * len(ids)
+        thinking, answer = [], []
+        for segment, places in self._placed_segments(ids):
+            stream = TextStream(self.token_bytes)
+            for place, token in zip(places, segment.ids, strict=True):
+                pieces[place] = stream.push(token)
+            pieces[places[-1]] += stream.finish()
+            (thinking if segment.is_thinking else answer).extend(places)
+        counts = [0] * len(ids)
+        for places, text in ((thinking, parsed.reasoning or ""), (answer, parsed.text)):
+            found = _share([pieces[place] for place in places], text)
+            if found is None:
+                return None
+            for place, count in zip(places, found, strict=True):
+                counts[place] = count
+        last_thought = max((place for place in thinking if counts[place]), default=-1)
+        return None if any(counts[place] and place < last_thought for place in answer) else counts
 
     def num_reasoning_tokens(self, ids: Sequence[int]) -> int:
         """Tokens of thinking, the marks included."""
@@ -198,6 +232,21 @@ class ChatFormat:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special tokens say nothing, bytes that are no text show as U+FFFD."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def _share(pieces: Sequence[str], text: str) -> list[int] | None:
+    """How much of each piece is in `text`: all of them joined, but for white space before it and whatever follows it.
+    None: it is not."""
+    whole = "".join(pieces)
+    start = 0 if whole.startswith(text) else len(whole) - len(whole.lstrip())
+    end = start + len(text)
+    if whole[start:end] != text:
+        return None
+    counts, at = [], 0
+    for piece in pieces:
+        counts.append(max(0, min(end, at + len(piece)) - max(start, at)))
+        at += len(piece)
+    return counts
 
 
 def split_tool_calls(text: str) -> tuple[str, tuple[ToolCall, ...]]:

@@ -78,7 +78,7 @@ def writer(
         }
         # allow_nan: Python's own reader takes back what it wrote, and nothing else reads this file.
         (folder / "state.json").write_text(json.dumps(state), "utf-8")
-        write_rollouts(folder / ROLLOUTS, rollouts)
+        write_rollouts(folder / ROLLOUTS, rollouts, policy.chat)
         return CheckpointManifest(
             step=progress.step,
             adapter_digest=digest,

@@ -114,7 +114,9 @@ class Job(Generic[PlanT]):
         """Store what was sampled after the last commit, to choose a candidate and to measure it."""
         steps = [rollout.step for rollout in self.pending]
         directory, entry = self.processes.decide(
-            lambda: self.checkpoints.store_final(ROLLOUTS, lambda path: write_rollouts(path, self.pending))
+            lambda: self.checkpoints.store_final(
+                ROLLOUTS, lambda path: write_rollouts(path, self.pending, self.policy.chat)
+            )
         )
         self.events.emit(
             RolloutsStored(

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fettle_workers.engine.chat import ChatFormat
 from fettle_workers.engine.rollout import Rollout
 
 # One row a completion. `row` counts from 0 in the file that `source` names. Maps are JSON text.
@@ -26,6 +27,7 @@ SCHEMA = pa.schema(
         ("prompt_ids", pa.list_(pa.int32())),
         ("ids", pa.list_(pa.int32())),
         ("logprobs", pa.list_(pa.float32())),
+        ("token_chars", pa.list_(pa.int16())),  # characters each id wrote of reasoning, then text; null: not told apart
         ("text", pa.string()),
         ("reasoning", pa.string()),
         ("tool_calls", pa.string()),
@@ -41,13 +43,13 @@ SCHEMA = pa.schema(
 )
 
 
-def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
+def write_rollouts(path: Path, rollouts: Sequence[Rollout], chat: ChatFormat) -> None:
     """Write a Parquet file with zstd; an empty one has the schema all the same."""
-    table = pa.Table.from_pylist([_record(rollout) for rollout in rollouts], schema=SCHEMA)
+    table = pa.Table.from_pylist([_record(rollout, chat) for rollout in rollouts], schema=SCHEMA)
     pq.write_table(table, path, compression="zstd")
 
 
-def _record(rollout: Rollout) -> dict[str, Any]:
+def _record(rollout: Rollout, chat: ChatFormat) -> dict[str, Any]:
     completion, parsed, grade = rollout.completion, rollout.parsed, rollout.grade
     return {
         "purpose": rollout.purpose,
@@ -60,6 +62,7 @@ def _record(rollout: Rollout) -> dict[str, Any]:
         "prompt_ids": rollout.row.prompt_ids,
         "ids": completion.ids,
         "logprobs": completion.logprobs,
+        "token_chars": chat.token_chars(completion.ids, parsed),
         "text": _storable(parsed.text),
         "reasoning": _storable(parsed.reasoning),
         "tool_calls": json.dumps([asdict(call) for call in parsed.tool_calls]) if parsed.tool_calls else None,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fettle_workers.engine.chat import ChatFormat, ToolCall, split_tool_calls
-from fettle_workers.serving.text import TextStream, TokenBytes
+from fettle_workers.engine.token_text import TextStream, TokenBytes
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 _TOOL_OPEN = "<tool_call>"

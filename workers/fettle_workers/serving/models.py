@@ -20,7 +20,6 @@ from fettle_workers.engine.lora import ADAPTER_FILES, AdapterError, adapter_dige
 from fettle_workers.engine.model import Base, ModelError, Policy, load_base, resolve_source
 from fettle_workers.serving.errors import ModelBroken, Overloaded, UnknownModel
 from fettle_workers.serving.grammar import Grammars
-from fettle_workers.serving.text import TokenBytes
 from fettle_workers.store import BlobCorrupt, BlobMissing, BlobStore, StoreUnavailable, download
 
 MAX_ADAPTERS = 16  # kept in memory; each costs its own tensors only, the base is shared
@@ -40,10 +39,6 @@ class AdapterManifest(BaseModel):
 class ServedModel:
     name: str
     policy: Policy
-
-    @cached_property
-    def token_bytes(self) -> TokenBytes:
-        return TokenBytes(self.policy.tokenizer)
 
     @cached_property
     def grammars(self) -> Grammars:

@@ -92,7 +92,7 @@ def _part(
     edits = _edits(request, model)
     choice = Choice(
         model.policy.chat,
-        model.token_bytes,
+        model.policy.chat.token_bytes,
         stops=request.stop,
         find_tool_calls=bool(request.offered_tools),
         num_top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,

@@ -10,7 +10,9 @@ import { Empty, Loaded } from "@/ui/states";
 import { Untrusted } from "@/ui/Untrusted";
 import { Changes } from "./Changes";
 import { earlierQuery } from "./earlier";
+import { Marked, MarkedLegend } from "./Marked";
 import classes from "./rollouts.module.css";
+import { unlikely } from "./unlikely";
 
 interface CompletionsProps {
   jobId: string;
@@ -27,23 +29,31 @@ interface CompletionsProps {
   withRow: boolean;
   /** Mark what changed since the answers of this step. */
   against?: number;
+  /** Mark the tokens that were unlikely. */
+  marked: boolean;
+  onMark: (marked: boolean) => void;
 }
 
 const PAGE = 200;
+/** Tokens are many times the bytes of their text. */
+const PAGE_WITH_TOKENS = 50;
 const WIDE = 300;
 
 /** The answers, side by side where there is room. Only those in view are in the page, so any number stays smooth. */
-export function Completions({ jobId, filters, withRow, against }: CompletionsProps) {
+export function Completions({ jobId, filters, withRow, against, marked, onMark }: CompletionsProps) {
   const [thinking, setThinking] = useState(false);
   const scroller = useRef<HTMLDivElement>(null);
   const [columns, setColumns] = useState(1);
   const [at, setAt] = useState<number | null>(null);
   const pages = useInfiniteQuery({
-    queryKey: ["job", jobId, "rollouts", filters],
+    queryKey: ["job", jobId, "rollouts", filters, marked],
     queryFn: ({ pageParam }) =>
       answer(
         api.GET("/v1/fettle/fine_tuning/jobs/{job_id}/rollouts", {
-          params: { path: { job_id: jobId }, query: { ...filters, after: pageParam, limit: PAGE } },
+          params: {
+            path: { job_id: jobId },
+            query: { ...filters, after: pageParam, limit: marked ? PAGE_WITH_TOKENS : PAGE, tokens: marked },
+          },
         }),
       ),
     initialPageParam: undefined as string | undefined,
@@ -98,7 +108,11 @@ export function Completions({ jobId, filters, withRow, against }: CompletionsPro
     >
       {() => (
         <>
-          {thinks && <Switch label="Show thinking (t)" checked={thinking} onChange={() => setThinking(!thinking)} />}
+          <Group gap="lg">
+            {thinks && <Switch label="Show thinking (t)" checked={thinking} onChange={() => setThinking(!thinking)} />}
+            <Switch label="Mark unlikely tokens" checked={marked} onChange={() => onMark(!marked)} />
+          </Group>
+          {marked && <MarkedLegend />}
           <section ref={scroller} className={classes.answers} tabIndex={-1} aria-label="Answers, scrolls">
             <div style={{ height: virtual.getTotalSize(), position: "relative" }}>
               {virtual.getVirtualItems().map((line) => (
@@ -118,6 +132,7 @@ export function Completions({ jobId, filters, withRow, against }: CompletionsPro
                       rollout={one}
                       thinking={thinking}
                       withRow={withRow}
+                      marked={marked}
                       earlier={against === undefined ? undefined : earlier.data?.get(one.sample_index)}
                       current={line.index * columns + place === at}
                     />
@@ -137,13 +152,16 @@ interface CompletionProps {
   thinking: boolean;
   withRow: boolean;
   current: boolean;
+  marked: boolean;
   /** The answer to compare with. */
   earlier: RolloutShape | undefined;
 }
 
 /** Drawn again only when it is another, however often the list scrolls. */
-const Completion = memo(function Completion({ rollout, thinking, withRow, current, earlier }: CompletionProps) {
+const Completion = memo(function Completion(props: CompletionProps) {
+  const { rollout, thinking, withRow, current, marked, earlier } = props;
   const [open, setOpen] = useState<boolean | null>(null);
+  const pieces = useMemo(() => (marked ? unlikely(rollout) : null), [marked, rollout]);
   const shown = open ?? thinking;
   return (
     <article className={classes.answer} data-current={current || undefined}>
@@ -162,7 +180,7 @@ const Completion = memo(function Completion({ rollout, thinking, withRow, curren
           </UnstyledButton>
           {shown && (
             <div className={classes.thinking}>
-              <Untrusted text={rollout.reasoning} />
+              {pieces ? <Marked pieces={pieces.reasoning} /> : <Untrusted text={rollout.reasoning} />}
             </div>
           )}
         </div>
@@ -170,6 +188,8 @@ const Completion = memo(function Completion({ rollout, thinking, withRow, curren
       <div className={classes.text}>
         {earlier ? (
           <Changes before={earlier} after={rollout} />
+        ) : pieces && rollout.text ? (
+          <Marked pieces={pieces.text} />
         ) : rollout.text ? (
           <Untrusted text={rollout.text} />
         ) : (
@@ -188,6 +208,7 @@ const Completion = memo(function Completion({ rollout, thinking, withRow, curren
       <Text size="xs" c="dimmed">
         {rollout.advantage !== null && `advantage ${signed(rollout.advantage)} · `}
         {rollout.num_tokens} tokens · {finish(rollout.finish_reason)}
+        {marked && !pieces && " · not known which token wrote what"}
       </Text>
       {(rollout.error || (rollout.error_flags?.length ?? 0) > 0) && (
         <Group gap={4}>

@@ -193,6 +193,8 @@ export function RolloutsPage() {
                 filters={{ ...filters, row, step }}
                 withRow={row === undefined}
                 against={row === undefined ? undefined : against}
+                marked={search.unlikely ?? false}
+                onMark={(on) => change({ unlikely: on || undefined })}
               />
             </Stack>
           </div>
@@ -232,7 +234,7 @@ const promptColumns = (chosen: number | undefined): Column<RolloutGroupShape>[] 
         ? "one visit"
         : signed(group.last_mean - group.first_mean),
   },
-  { key: "count", header: "Answers", width: "76px", align: "right", cell: (group) => count(group.num_rollouts) },
+  { key: "count", header: "Answers", width: "88px", align: "right", cell: (group) => count(group.num_rollouts) },
 ];
 
 function Prompt({ job, row, group }: { job: JobShape; row: number; group: RolloutGroupShape | undefined }) {
