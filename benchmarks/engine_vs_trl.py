@@ -3,6 +3,7 @@
     python benchmarks/engine_vs_trl.py                       # makes TRL's environment on first use (1.5 GB, cached)
     python benchmarks/engine_vs_trl.py --trl-python PATH     # uses the Python of an environment that has TRL
     python benchmarks/engine_vs_trl.py --task varied         # completions of very different length; speed only
+    python benchmarks/engine_vs_trl.py --runs FILE           # keeps each finished run in FILE, and goes on from there
 
 Prints tokens per second, peak memory and, where there is something to learn, seconds to 80 % and 90 % held-out
 reward; after each repeat the table so far. What each figure means: benchmarks/README.md.
@@ -23,7 +24,7 @@ import threading
 import time
 import venv
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -94,20 +95,48 @@ class Run:
         return max(self.seconds)
 
 
+class Kept:
+    """Finished runs of the same settings in a file, so that a comparison can be made in pieces."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._file: Path | None = options.runs
+        self._settings = {name: getattr(options, name) for name in ("task", "steps", "threads", "scale_rewards")}
+
+    def find(self, side: Side, seed: int) -> Run | None:
+        lines = self._file.read_text().splitlines() if self._file and self._file.exists() else []
+        for line in lines:
+            told = json.loads(line)
+            if told.pop("settings") == self._settings and told["side"] == asdict(side) and told["seed"] == seed:
+                by_step = told.keys() & {"seconds", "cpu_s", "tokens", "completions", "adapters", "scores"}
+                told |= {name: {int(step): value for step, value in told[name].items()} for name in by_step}
+                return Run(**told | {"side": side})
+        return None
+
+    def add(self, run: Run) -> None:
+        if self._file:
+            with self._file.open("a") as file:
+                file.write(json.dumps(asdict(run) | {"settings": self._settings}) + "\n")
+
+
 def main() -> int:
     exit_on_sigterm()
     options = parse_arguments()
     machine = describe()
     python = options.trl_python or trl_python()
+    kept = Kept(options)
     runs: list[Run] = []
     with tempfile.TemporaryDirectory(prefix="fettle-bench-") as folder:
         task = make_task(options.task, Path(folder))
         for seed in range(1, options.repeats + 1):
             for side in SIDES:
+                if (run := kept.find(side, seed)) is not None:
+                    runs.append(run)
+                    continue
                 run = train(task, side, seed, Path(folder) / f"{side.name}-{seed}".replace(" ", "-"), options, python)
                 if task.is_learned:
                     measure(task, run, options.threads)
                 runs.append(run)
+                kept.add(run)
                 show_curve(run)
             print(report(task, runs, options, machine), flush=True)
     return 0
@@ -119,6 +148,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side, each with its own seed")
     parser.add_argument("--steps", type=int, default=60, help="optimizer steps of each run")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of both sides")
+    parser.add_argument("--runs", type=Path, help="file of finished runs, one a line; those in it are not done again")
     parser.add_argument("--trl-python", type=Path, help="Python of an environment with trl-requirements.txt")
     parser.add_argument("--scale-rewards", default="batch", choices=["batch", "group", "none"], help="TRL's setting")
     return parser.parse_args()
@@ -361,7 +391,7 @@ def report(task: Task, runs: list[Run], options: argparse.Namespace, machine: st
     if task.is_learned:
         header += [f"{what} to {share:.0%}" for share in THRESHOLDS for what in ("s", "CPU s", "steps")]
         header += ["held-out, base -> last"]
-    rows = [row(task, side, [run for run in runs if run.side is side]) for side in SIDES]
+    rows = [row(task, side, [run for run in runs if run.side == side]) for side in SIDES]
     versions = {f"{name} {number}" for run in runs for name, number in run.versions.items()}
     return "\n".join(
         [
