@@ -43,10 +43,12 @@ def score_tokens(
     targets_N = batch.targets_N
 
     def score(logits_NV: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logprobs_NV = torch.log_softmax(logits_NV.float() / temperature, dim=-1)
+        logits_NV = logits_NV.float() if temperature == 1 else logits_NV.float() / temperature
+        logprobs_NV = torch.log_softmax(logits_NV, dim=-1)
         plain_NV = logprobs_NV if entropy_grad else logprobs_NV.detach()
         entropy_N = -(plain_NV.exp() * plain_NV.clamp(min=-1e4)).sum(-1)
-        return logprobs_NV.gather(1, targets[:, None])[:, 0], entropy_N, logprobs_NV.detach().argmax(-1) == targets
+        logprobs_N = logprobs_NV.gather(1, targets[:, None])[:, 0]
+        return logprobs_N, entropy_N, logprobs_N.detach() >= logprobs_NV.detach().amax(-1)
 
     parts = _per_chunk(policy, batch, lambda logits_NV, where: score(logits_NV, targets_N[where]))
     return TokenScores(*(torch.cat(column) for column in zip(*parts, strict=True)))

@@ -82,7 +82,7 @@ class _Merged(torch.autograd.Function):
         of_a = (through_b.t() @ x).split([len(share.a) for share in shares])
         found: list[Tensor | None] = [gradient @ linear.weight if ctx.needs_input_grad[0] else None, None]
         for share, part, inner, da in zip(shares, of_parts, through_a, of_a, strict=True):
-            found += [da * share.scale, (part.t() @ inner) * share.scale]
+            found += [da * share.scale, (inner.t() @ part).t() * share.scale]
         return tuple(found)
 
 
@@ -128,7 +128,7 @@ def rotation(positions_T: Tensor, sizes: Architecture, dtype: torch.dtype) -> tu
 
 def rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
     """Turn each pair (i, i + D/2) of [T, N, D] by its angle."""
-    return x * cos + x.roll(x.shape[-1] // 2, -1) * signed_sin
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), signed_sin)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -155,15 +155,14 @@ class _RmsNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         scale = _inverse_rms(x, eps)
         ctx.save_for_backward(x, weight, scale)
-        return (x * scale).to(x.dtype) * weight
+        return (x * scale).to(x.dtype).mul_(weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         x, weight, scale = ctx.saved_tensors
-        inner = (gradient * weight).float()
-        normed = x * scale
-        inner -= normed * (inner * normed).mean(-1, keepdim=True)
-        return inner.mul_(scale).to(gradient.dtype), None, None
+        inner, wide = (gradient * weight).float(), x.float()
+        along = (inner * wide).mean(-1, keepdim=True).mul_(scale.pow(3))
+        return inner.mul_(scale).addcmul_(wide, along, value=-1).to(gradient.dtype), None, None
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
@@ -185,7 +184,7 @@ class _SwiGlu(torch.autograd.Function):
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
         ctx.save_for_backward(gate_up)
         gate, up = gate_up.chunk(2, -1)
-        return functional.silu(gate) * up
+        return functional.silu(gate).mul_(up)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -193,6 +192,7 @@ class _SwiGlu(torch.autograd.Function):
         gate, up = gate_up.chunk(2, -1)
         out = torch.empty_like(gate_up)
         of_gate, of_up = out.chunk(2, -1)
-        torch.ops.aten.silu_backward.grad_input(gradient * up, gate, grad_input=of_gate)
+        torch.mul(gradient, up, out=of_gate)
+        torch.ops.aten.silu_backward.grad_input(of_gate, gate, grad_input=of_gate)
         torch.mul(gradient, functional.silu(gate), out=of_up)
         return out
