@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, ValidationError, field_validator
@@ -42,6 +42,10 @@ class WorkerSettings(BaseSettings):
     threads: int = Field(default=1, ge=1, description="torch threads; two collapse beside another busy process")
     trainer_processes: int | None = Field(
         default=None, ge=1, description="that train one job together; empty: one a visible GPU, or a single one"
+    )
+    trainer_parallelism: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto",
+        description="of several: each holds the whole base (ddp) or a part (fsdp); auto: ddp where the base fits",
     )
     vllm_python: Path | None = Field(
         default=None,

@@ -24,15 +24,17 @@ from fettle_workers.contract.internal import RunnerInput
 from fettle_workers.engine.processes import Processes
 
 _ANOTHER_IS_GONE = 4
-# A process that hangs, instead of ending, ends the others after this. The longest wait that is no fault is for another
-# process's share of a step, and graders may be slow.
-_LONGEST_WAIT = timedelta(hours=2)
+_START = timedelta(minutes=10)  # until all of them have loaded their libraries
 _LEAVE_S = 5.0
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
 class LaunchError(Exception):
     """This host cannot run that many processes: the operator must act."""
+
+
+class PassBroken(Exception):
+    """A process failed inside a pass that the others make with it. They wait for it, so it must be seen to end."""
 
 
 @dataclass(frozen=True)
@@ -58,33 +60,51 @@ def num_processes(asked: int | None) -> int:
 
 @contextmanager
 def together(
-    place: Place, job: RunnerInput, arguments: Sequence[str], tell_lost: Callable[[str], None]
+    place: Place,
+    job: RunnerInput,
+    arguments: Sequence[str],
+    tell_lost: Callable[[str], None],
+    *,
+    silence_limit_s: float,
 ) -> Iterator[Processes]:
-    """The processes that train `job`; the first starts the others as the same program with the same arguments."""
+    """The processes that train `job`; the first starts the others as the same program with the same arguments.
+
+    Args:
+        silence_limit_s: a process for which another one waits longer than that hangs, and all of them end.
+    """
     if place.size == 1:
         yield Processes()
     elif place.rank:
-        with _joined(place) as processes:
+        with _joined(place, silence_limit_s) as processes:
             yield processes
     else:
         Path(job.work_dir).mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=job.work_dir, prefix="processes-", ignore_cleanup_errors=True) as folder:
             place = Place(0, place.size, Path(folder) / "meeting")
-            with _others(place, job, arguments, tell_lost), _joined(place) as processes:
+            with _others(place, job, arguments, tell_lost), _joined(place, silence_limit_s) as processes:
                 yield processes
 
 
 @contextmanager
-def _joined(place: Place) -> Iterator[Processes]:
+def _joined(place: Place, silence_limit_s: float) -> Iterator[Processes]:
     os.environ["GLOO_SOCKET_IFNAME"] = _LOOPBACK  # it would look up the host's name, which may lead nowhere
+    store = distributed.FileStore(str(place.meeting), place.size)
+    store.set(f"here {place.rank}", "")
+    store.wait([f"here {rank}" for rank in range(place.size)], _START)
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-        init_method=f"file://{place.meeting}",
+        store=store,
         rank=place.rank,
         world_size=place.size,
-        timeout=_LONGEST_WAIT,
+        timeout=timedelta(seconds=silence_limit_s),
     )
-    yield Processes(distributed.group.WORLD)
+    processes = Processes(distributed.group.WORLD)
+    try:
+        yield processes
+    except Exception as error:
+        if place.rank and processes.is_in_turn:
+            raise PassBroken(f"process {place.rank} failed in a pass of all: {error}") from error
+        raise
     distributed.destroy_process_group()  # not after an error: it would wait for the others
 
 
@@ -106,8 +126,13 @@ def _others(
         threading.Thread(target=watch, args=(rank, process), name=f"process {rank}", daemon=True).start()
     try:
         yield
-    except Exception:
+    except Exception as error:
         _wait(processes)  # that another is gone shows first as a broken connection: let who watches it tell
+        if isinstance(error, RuntimeError) and "imed out" in str(error):  # gloo's and torch's words; there is no class
+            tell_lost(f"one of the {first.size} processes that train this job hangs, so all of them end: {error}")
+            for process in processes:
+                process.kill()
+            os._exit(_ANOTHER_IS_GONE)
         raise
     finally:
         is_over.set()

@@ -92,6 +92,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--vllm-memory-share", type=float, default=0.4, help="of the GPU's memory, for vLLM")
     parser.add_argument("--vllm-cache", type=Path, help="folder for what vLLM compiles; default: in the work folder")
     parser.add_argument("--processes", type=int, help="that train together; default: one a GPU, or a single one")
+    parser.add_argument(
+        "--parallelism", choices=("auto", "ddp", "fsdp"), default="auto", help="of several: who holds the base"
+    )
+    parser.add_argument(
+        "--silence-limit", type=float, default=6 * 3600.0, help="seconds one of several may let another wait"
+    )
     parser.add_argument("--rank", type=int, default=0, help=argparse.SUPPRESS)  # the other processes get these two
     parser.add_argument("--meeting", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1, help="torch threads (1: two collapse beside a busy process)")

@@ -61,7 +61,8 @@ def run(job: RunnerInput, options: argparse.Namespace, events: JsonLines, contro
         job = _from_newest(job)
     try:
         place = Place(options.rank, num_processes(options.processes), options.meeting)
-        with together(place, job, options.given, tell_lost) as processes:
+        limit = options.silence_limit
+        with together(place, job, options.given, tell_lost, silence_limit_s=limit) as processes:
             return _train(job, options, events, control, processes)
     except JobFailed as error:
         return Failed(code=error.code, message=error.message, param=error.param)
@@ -116,6 +117,8 @@ def _train(
         dtype=entry.dtype,
         seed=spec.seed,
         revision=entry.revision,
+        processes=processes,
+        parallelism=options.parallelism,
     )
     common = {
         "policy": policy,
@@ -170,6 +173,11 @@ def _sampler(
     """Fettle's own sampler, or vLLM where this host has it."""
     own = TorchSampler(policy)
     if options.vllm_python is None:
+        yield own
+        return
+    if policy.placement.parallelism == "fsdp":
+        said = "vLLM does not sample for this job: it would hold the whole base, which is spread over the processes."
+        events.emit(Message(level="warn", message=said))
         yield own
         return
     settings = VllmSettings.of(

@@ -31,11 +31,14 @@ from fettle_workers.contract.spec import (
 from fettle_workers.engine.data import load_rows
 from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.learner import Learner
+from fettle_workers.engine.logprob import mean_kl
 from fettle_workers.engine.loss import policy_gradient_loss
-from fettle_workers.engine.model import load_policy, use_threads
+from fettle_workers.engine.model import Policy, load_policy, use_threads
+from fettle_workers.engine.native import network as native
+from fettle_workers.engine.native.shards import _tensors
 from fettle_workers.engine.preflight import preflight
-from fettle_workers.engine.processes import Processes, ProcessesDrifted
-from fettle_workers.engine.sampler import TorchSampler
+from fettle_workers.engine.processes import Processes, ProcessesDrifted, Turn
+from fettle_workers.engine.sampler import Request, SamplingParams, TorchSampler
 from fettle_workers.engine.sequences import TokenSequence
 from fettle_workers.engine.start import start_reinforcement
 from fettle_workers.engine.supervised import start_supervised, train_supervised
@@ -43,6 +46,9 @@ from fettle_workers.engine.train import train as train_job
 
 # Stands in a spec; nobody asks it: the runner grades.
 LETTERS = {"type": "string_check", "name": "g", "operation": "eq", "input": "{{sample.output_text}}", "reference": "a"}
+# Two blocks: 64 x 32 and 32 x 32 (attention), 128 x 32 and 32 x 64 (MLP), norms of 32, 32 and 6 x 8; in fp32.
+WHOLE_BYTES = 2 * 4 * (64 * 32 + 32 * 32 + 128 * 32 + 32 * 64 + 32 + 32 + 6 * 8)
+FEW = SamplingParams(max_new_tokens=12)
 ADVANTAGES = [1.0, -0.5, 2.0, -1.5, 0.25]
 
 
@@ -52,21 +58,24 @@ def sequences() -> list[TokenSequence]:
     return [TokenSequence.completion(draw(4), draw(3 + 2 * index)) for index in range(len(ADVANTAGES))]
 
 
-def train(model: Path, processes: Processes):
+def loss(batch, scores):
+    advantages_N = torch.tensor([ADVANTAGES[member] for member in batch.members])[batch.sequences_N]
+    return policy_gradient_loss(
+        scores.logprobs_N,
+        scores.logprobs_N.detach(),
+        advantages_N,
+        batch.sequences_N,
+        num_sequences=len(batch.members),
+    )
+
+
+def train(model: Path, processes: Processes, **options):
     """Three updates: the adapter, the first step's gradient, the last's counts."""
-    policy = load_policy(model, base_model_id="random", lora_rank=4, seed=1)
-    learner = Learner(policy, processes)
+    policy = load_policy(model, base_model_id="random", lora_rank=4, seed=1, **options)
+    return train_policy(policy, Learner(policy, processes))
 
-    def loss(batch, scores):
-        advantages_N = torch.tensor([ADVANTAGES[member] for member in batch.members])[batch.sequences_N]
-        return policy_gradient_loss(
-            scores.logprobs_N,
-            scores.logprobs_N.detach(),
-            advantages_N,
-            batch.sequences_N,
-            num_sequences=len(batch.members),
-        )
 
+def train_policy(policy: Policy, learner: Learner):
     gradients = []
     for _ in range(3):
         found = learner.accumulate(sequences(), loss, temperature=1.0)
@@ -139,12 +148,59 @@ def tune_and_look(model: Path, work: Path, processes: Processes):
     return [one.item_means for one in tuned.candidates], (report.rows, report.pass_at, report.num_answers)
 
 
+def spread(model: Path) -> dict[str, dict]:
+    """The same with a whole base in each process and with one that is spread over both, which is never merged."""
+    native.MERGED_WEIGHTS = 0
+    found = {}
+    for parallelism in ("ddp", "fsdp"):
+        processes = Processes(distributed.group.WORLD)
+        options = {"processes": processes, "parallelism": parallelism}
+        policy = load_policy(model, base_model_id="random", lora_rank=4, seed=1, **options)
+        found[parallelism] = uneven(policy, processes) | {"plan": policy.placement.entries()}
+        weights = policy.network.weights
+        held = [tensor for layer in weights.layers for tensor in _tensors(layer).values()]
+        found[parallelism]["bytes"] = sum(map(nbytes, held)), weights.shards and weights.shards.num_bytes
+    wanted = Turn.READ if processes.rank else Turn.FORWARD
+    found["fsdp"]["drifted"] = raised(lambda: processes.begin(wanted))
+    return found
+
+
+def nbytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.itemsize
+
+
+def uneven(policy: Policy, processes: Processes) -> dict:
+    """Work of which one process has more than the other, or all."""
+    learner, sampler = Learner(policy, processes), TorchSampler(policy)
+    requests = [Request((1, 2, 3), (5, 6, 7)), Request((4, 5), (8,)), Request((9,), (1, 2))]
+
+    def draw(mine):
+        return sorted((one.request_index, one.sample_index, one.ids, one.logprobs) for one in sampler.sample(mine, FEW))
+
+    def fail_after_work():
+        if processes.rank:
+            draw(requests[:1])
+            raise JobFailed("out_of_memory", "no room")
+
+    trained = train_policy(policy, learner)
+    return {
+        "trained": trained,
+        "fewer": processes.gather(lambda: draw(requests[processes.share([3, 1, 2])])),
+        "nothing for one": processes.gather(lambda: draw(requests) if processes.rank else None),
+        "only the first": processes.decide(lambda: draw(requests)),
+        "an error in one": raised(lambda: processes.gather(fail_after_work)),
+        "kl of one": mean_kl(policy, sequences()[:1], processes),
+        "gradient of one": learner.accumulate(sequences()[:1], loss, temperature=1.0),
+        "digest": processes.gather(lambda: policy.base_digest if processes.rank else ""),
+    }
+
+
 def worker(rank: int, model: Path, folder: Path) -> None:
     use_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
     processes = Processes(distributed.group.WORLD)
     found = talk(processes), train(model, processes), tune_and_look(model, folder / "two", processes)
-    torch.save(found, folder / f"{rank}.pt")
+    torch.save((*found, spread(model)), folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
@@ -179,7 +235,7 @@ def test_two_processes_end_where_one_does(model_folder, tmp_path, write_rows, si
         for process in processes:
             process.kill()
     saved = [torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
-    results = [trained for _, trained, _ in saved]
+    results = [trained for _, trained, _, _ in saved]
     for name, tensor in expected.items():
         assert torch.equal(results[0][0][name], results[1][0][name])
         # Adam divides by the gradient's size, so what sums in another order round differently shows where it is tiny.
@@ -191,7 +247,7 @@ def test_two_processes_end_where_one_does(model_folder, tmp_path, write_rows, si
         assert abs(found.loss - counted.loss) < 1e-6
         assert found.sums.keys() == counted.sums.keys()
         assert abs(found.norm - counted.norm) < 1e-5
-    for _, _, (tuned_in_two, looked_in_two) in saved:
+    for _, _, (tuned_in_two, looked_in_two), _ in saved:
         assert looked_in_two == looked
         for found, wanted in zip(tuned_in_two, tuned, strict=True):
             assert found == pytest.approx(wanted, abs=1e-4)
@@ -207,6 +263,29 @@ def test_two_processes_end_where_one_does(model_folder, tmp_path, write_rows, si
             "the same": None,
             "drifted": (ProcessesDrifted.__name__, "2 processes that train one job hold 2 different states", None),
         }
+    digest = load_policy(model_folder, base_model_id="random").base_digest
+    check_spread([found for *_, found in saved], digest)
+
+
+def check_spread(found: list[dict[str, dict]], digest: str) -> None:
+    """A spread base gives what a whole one does, bit by bit, in both processes; each of them holds half of it."""
+    for one in found:
+        whole, part = one["ddp"], one["fsdp"]
+        assert whole.pop("bytes") == (WHOLE_BYTES, None)
+        assert part.pop("bytes") == (WHOLE_BYTES, WHOLE_BYTES // 2)
+        said = part.pop("drifted")
+        assert said[1] == "of 2 processes that make every pass together, some want FORWARD and READ"
+        assert (whole.pop("plan")["parallelism"], part.pop("plan")["parallelism"]) == ("ddp", "fsdp")
+        assert whole["digest"] == ["", digest]
+        assert whole["an error in one"] == ("JobFailed", "no room", None)
+        assert len(whole["only the first"]) == 6
+        adapter, gradient, _ = whole.pop("trained")
+        for name, tensor in part["trained"][0].items():
+            assert torch.equal(tensor, adapter[name])
+            assert torch.equal(part["trained"][1][name], gradient[name])
+        del part["trained"]
+        assert part == whole
+    assert found[0]["fsdp"] == found[1]["fsdp"]
 
 
 @pytest.fixture
@@ -217,10 +296,12 @@ def start(model_folder, tmp_path):
     command = [sys.executable, "-m", "fettle_workers.main", "--supervised", "--models-file", str(models_file)]
     started = []
 
-    def start(job, work: Path, num_processes: int) -> subprocess.Popen:
-        shutil.copytree(tmp_path / "work" / "inputs", work / "inputs")
+    def start(job, work: Path, num_processes: int, *more: str) -> subprocess.Popen:
+        shutil.copytree(tmp_path / "work" / "inputs", work / "inputs", dirs_exist_ok=True)
+        newest = LocalCheckpoints(work).newest()
+        resume_from = str(newest.relative_to(work)) if newest else None
         process = subprocess.Popen(
-            [*command, "--processes", str(num_processes)],
+            [*command, "--processes", str(num_processes), *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -228,7 +309,8 @@ def start(model_folder, tmp_path):
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         started.append(process)
-        process.stdin.write(RunnerInput(spec=job.spec, work_dir=str(work)).model_dump_json() + "\n")
+        told = RunnerInput(spec=job.spec, work_dir=str(work), resume_from=resume_from)
+        process.stdin.write(told.model_dump_json() + "\n")
         process.stdin.flush()
         return process
 
@@ -301,6 +383,39 @@ def test_when_one_of_them_is_gone_all_end_and_the_job_says_why(start, make_job, 
     assert process.wait(60) == 4
     assert said in process.stderr.read()
     assert psutil.wait_procs([third], timeout=60)[1] == []
+
+
+def test_a_spread_base_trains_as_a_whole_one_and_goes_on_after_a_kill(start, make_job, tmp_path, monkeypatch):
+    job, source, _ = make_job(max_steps=4, **ASKED)
+    process = start(job, tmp_path / "two", 2, "--parallelism", "fsdp")
+    plan = until(process, "started").plan
+    assert (plan["trainer_processes"], plan["parallelism"]) == (2, "fsdp")
+    while until(process, "checkpoint").step < 2:
+        pass
+    (second,) = others(process)
+    process.kill()
+    assert psutil.wait_procs([second], timeout=60)[1] == []  # whose parent is gone
+
+    process = start(job, tmp_path / "two", 2, "--parallelism", "fsdp")
+    monkeypatch.setattr(native, "MERGED_WEIGHTS", 0)
+    expected = train_job(job, source).selection
+    assert until(process, "started").resumed_from_step == 2
+    assert until(process, "finished").selection.gain == expected.gain
+    assert process.wait(60) == 0
+    assert_same_run(tmp_path / "two", tmp_path / "work", steps=(0, 2, 4))
+
+
+def test_a_process_that_hangs_ends_the_job_at_the_silence_limit(start, make_job, tmp_path):
+    job, _, _ = make_job(max_steps=10_000, **ASKED | {"eval_interval": 5000})
+    process = start(job, tmp_path / "two", 2, "--parallelism", "fsdp", "--silence-limit", "5")
+    until(process, "step")
+    (second,) = others(process)
+    second.suspend()
+    told = until(process, "message")
+    assert (told.level, told.code) == ("error", "process_lost")
+    assert told.message.startswith("one of the 2 processes that train this job hangs, so all of them end: ")
+    assert process.wait(60) == 4
+    assert psutil.wait_procs([second], timeout=60)[1] == []
 
 
 def test_there_is_one_process_a_visible_gpu_and_each_sees_its_own(monkeypatch):

@@ -265,7 +265,7 @@ def test_blocks_run_again_only_when_a_sequence_does_not_fit(policy_of, wake, mem
 
     def gradients_and_kept():
         [batch] = microbatches(policy, [long])
-        kept = kept_bytes(lambda: policy.network.loss_hidden(batch), unless=set())
+        kept = kept_bytes(lambda: policy.network.loss_hidden(batch), unless=set)
         policy.network.loss_hidden(batch).sum().backward()
         found = {name: parameter.grad for name, parameter in policy.parameters().items()}
         for parameter in policy.parameters().values():
@@ -290,7 +290,7 @@ def test_the_budget_is_the_measured_bytes_per_token(policy_of):
     [batch] = microbatches(policy, [TokenSequence.completion((1,) * 100, tuple(range(200)))])
     weights = {tensor.untyped_storage().data_ptr() for _, tensor in policy.network.base_tensors()}
     weights |= {parameter.untyped_storage().data_ptr() for parameter in policy.parameters().values()}
-    kept = kept_bytes(lambda: policy.network.loss_hidden(batch), unless=weights) / len(batch.inputs.ids_T)
+    kept = kept_bytes(lambda: policy.network.loss_hidden(batch), unless=lambda: weights) / len(batch.inputs.ids_T)
     assert policy.network._token_bytes(300) == pytest.approx(kept, rel=0.3)
 
 

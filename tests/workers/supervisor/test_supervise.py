@@ -318,7 +318,10 @@ def test_the_trainer_is_told_where_vllm_is(tmp_path):
 
 def test_the_trainer_is_told_how_many_processes_train(tmp_path, monkeypatch):
     monkeypatch.setenv("FETTLE_TRAINER_PROCESSES", "2")
-    assert " --processes 2 " in " ".join([*trainer_command(WorkerSettings(data_dir=tmp_path)), ""])
+    monkeypatch.setenv("FETTLE_TRAINER_PARALLELISM", "fsdp")
+    monkeypatch.setenv("FETTLE_SILENCE_LIMIT_S", "90")
+    told = " ".join(trainer_command(WorkerSettings(data_dir=tmp_path)))
+    assert " --processes 2 --parallelism fsdp --silence-limit 90.0" in told
     monkeypatch.delenv("FETTLE_TRAINER_PROCESSES")
     assert "--processes" not in trainer_command(WorkerSettings(data_dir=tmp_path))
 

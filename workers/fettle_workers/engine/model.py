@@ -29,6 +29,8 @@ from fettle_workers.engine.lora import (
 )
 from fettle_workers.engine.native.load import load_native
 from fettle_workers.engine.network import BaseNetwork, ModelError, Network
+from fettle_workers.engine.placement import ALONE, Parallelism, Placement
+from fettle_workers.engine.processes import Processes
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Policy:
     chat: ChatFormat
     device: torch.device
     lora: LoraSettings
+    placement: Placement = ALONE
 
     @property
     def context_size(self) -> int:
@@ -119,7 +122,7 @@ class Policy:
     def base_digest(self) -> str:
         """SHA-256 (hex) over names, types, shapes and bytes of the base's weights, adapter excluded."""
         total = hashlib.sha256()
-        for name, tensor in sorted(self.network.base_tensors()):
+        for name, tensor in self.network.base_tensors():
             plain = tensor.detach().cpu().contiguous()
             total.update(f"{name}\0{plain.dtype}\0{tuple(plain.shape)}\n".encode())
             total.update(plain.flatten().view(torch.uint8).numpy())
@@ -151,6 +154,7 @@ class Base:
     chat: ChatFormat
     model_id: str
     device: torch.device
+    placement: Placement = ALONE
 
     def new_adapter(self, *, rank: int = 16, alpha: int = ALPHA, seed: int = 0) -> Policy:
         """A policy whose adapter changes nothing: B = 0. A is drawn from `seed` on the CPU, so that the same seed
@@ -180,6 +184,7 @@ class Base:
             chat=self.chat,
             device=self.device,
             lora=settings,
+            placement=self.placement,
         )
 
 
@@ -194,6 +199,8 @@ def load_policy(
     dtype: str | torch.dtype | None = None,
     seed: int = 0,
     revision: str | None = None,
+    processes: Processes | None = None,
+    parallelism: Parallelism = "auto",
 ) -> Policy:
     """Load a base model and put a LoRA adapter on every linear layer of its blocks: a new one, or a folder's.
 
@@ -202,12 +209,22 @@ def load_policy(
         base_model_id: the catalogue's name of the base; what the adapter's files call it.
         adapter: folder to continue from. Its own rank, alpha and modules are used instead of the arguments.
         dtype: of the base; None means fp32 on the CPU, else bf16. The adapter and the output head compute in fp32.
+        processes: those that load the same policy at the same time, to train it together; None: this one alone.
+        parallelism: whether each of them holds the whole base ("ddp") or a part ("fsdp").
 
     Raises:
-        ModelError: no such model, no safetensors, or an architecture that transformers does not know.
+        ModelError: no such model, no safetensors, an architecture that transformers does not know, or too large a base.
         AdapterError: `adapter` does not fit the base.
     """
-    base = load_base(source, base_model_id=base_model_id, device=device, dtype=dtype, revision=revision)
+    base = load_base(
+        source,
+        base_model_id=base_model_id,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        processes=processes,
+        parallelism=parallelism,
+    )
     if adapter is not None:
         return base.with_adapter(adapter)
     return base.new_adapter(rank=lora_rank, alpha=lora_alpha, seed=seed)
@@ -220,6 +237,8 @@ def load_base(
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
+    processes: Processes | None = None,
+    parallelism: Parallelism = "auto",
 ) -> Base:
     """Load a base model and its tokenizer; arguments and errors as in `load_policy`."""
     if isinstance(source, Path):
@@ -227,15 +246,18 @@ def load_base(
     device = torch.device(device)
     torch_dtype = _torch_dtype(dtype, device)
     tokenizer = _load_tokenizer(source, revision=revision)
-    native = load_native(source, dtype=torch_dtype, device=device, revision=revision)
+    options = {"dtype": torch_dtype, "device": device, "revision": revision}
+    options |= {"processes": processes or Processes(), "parallelism": parallelism}
+    native = load_native(source, **options)
     if native is not None:
-        network, generation = native
-        return Base(network, tokenizer, ChatFormat.of(tokenizer, generation), base_model_id, device)
+        network, generation, placement = native
+        return Base(network, tokenizer, ChatFormat.of(tokenizer, generation), base_model_id, device, placement)
     # Imported here: transformers' model code and PEFT take seconds, and the native decoder needs neither.
     from fettle_workers.engine.generic.network import load_generic
 
-    generic = load_generic(source, dtype=torch_dtype, device=device, revision=revision)
-    return Base(generic, tokenizer, ChatFormat.of(tokenizer, generic.model.generation_config), base_model_id, device)
+    generic, placement = load_generic(source, **options)
+    chat = ChatFormat.of(tokenizer, generic.model.generation_config)
+    return Base(generic, tokenizer, chat, base_model_id, device, placement)
 
 
 def use_threads(num_threads: int = 1) -> None:

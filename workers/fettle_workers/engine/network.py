@@ -74,7 +74,7 @@ class Network(Protocol):
         ...
 
     def base_tensors(self) -> Iterable[tuple[str, Tensor]]:
-        """The base's weights by transformers' names."""
+        """The base's weights by transformers' names, sorted. One may be there only until the next is asked for."""
         ...
 
     def logits(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:

@@ -134,7 +134,7 @@ def announce(job: Job[PlanT], raw: RawData) -> None:
     is_fresh = not job.progress.table
     job.events.emit(
         Started(
-            plan=asdict(plan),
+            plan=asdict(plan) | job.policy.placement.entries(),
             total_steps=plan.total_steps,
             resumed_from_step=None if is_fresh else job.progress.step,
         )

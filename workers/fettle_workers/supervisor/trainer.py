@@ -27,6 +27,7 @@ def trainer_command(settings: WorkerSettings) -> list[str]:
     command = [sys.executable, "-m", "fettle_workers.main", "--supervised", "--threads", str(settings.threads)]
     if settings.trainer_processes is not None:
         command += ["--processes", str(settings.trainer_processes)]
+    command += ["--parallelism", settings.trainer_parallelism, "--silence-limit", str(settings.silence_limit_s)]
     if settings.models_file is not None:
         command += ["--models-file", str(settings.models_file)]
     if settings.vllm_python is not None:

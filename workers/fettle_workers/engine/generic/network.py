@@ -24,6 +24,8 @@ from fettle_workers.engine.generic.prefix import shared_hidden
 from fettle_workers.engine.generic.reader import GenericReader
 from fettle_workers.engine.lora import AdapterError, LoraSettings
 from fettle_workers.engine.network import ModelError
+from fettle_workers.engine.placement import BaseSize, Parallelism, Placement, choose_placement
+from fettle_workers.engine.processes import Processes
 from fettle_workers.engine.sequences import Microbatch, TokenSequence
 
 _ADAPTER = "default"
@@ -68,8 +70,17 @@ class GenericBase:
         return GenericNetwork(_inject(_twin(self.model), settings))
 
 
-def load_generic(source: str | Path, *, dtype: torch.dtype, device: torch.device, revision: str | None) -> GenericBase:
-    """Raises ModelError: no such model, or an architecture that transformers does not know."""
+def load_generic(
+    source: str | Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    revision: str | None,
+    processes: Processes,
+    parallelism: Parallelism,
+) -> tuple[GenericBase, Placement]:
+    """Raises ModelError: no such model, an architecture that transformers does not know, or one that is too large to
+    stand whole in every process."""
     try:
         model = AutoModelForCausalLM.from_pretrained(
             source,
@@ -81,7 +92,9 @@ def load_generic(source: str | Path, *, dtype: torch.dtype, device: torch.device
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"base model {source}: {error}") from error
-    return GenericBase(model.to(device))
+    size = BaseSize(sum(p.numel() * p.itemsize for p in model.parameters()), 0, num_blocks=1)
+    placement = choose_placement(parallelism, processes, size, device, can_shard=False)
+    return GenericBase(model.to(device)), placement
 
 
 class GenericNetwork:
@@ -126,9 +139,8 @@ class GenericNetwork:
         return dict(sorted(named.items()))
 
     def base_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in self.base.state_dict().items():
-            if ".lora_" not in name:
-                yield name.replace(".base_layer", ""), tensor
+        found = {name.replace(".base_layer", ""): tensor for name, tensor in self.base.state_dict().items()}
+        return ((name, found[name]) for name in sorted(found) if ".lora_" not in name)
 
     def logits(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         inputs = {} if bool(mask_BL.all()) else self._padded_inputs(mask_BL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -73,6 +74,19 @@ class Architecture:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor of the base by its name in transformers; a tied head is not listed."""
+        shapes: dict[str, tuple[int, ...]] = {
+            "model.embed_tokens.weight": (self.vocab_size, self.hidden_size),
+            "model.norm.weight": (self.hidden_size,),
+        }
+        if not self.is_tied:
+            shapes["lm_head.weight"] = (self.vocab_size, self.hidden_size)
+        for layer in range(self.num_layers):
+            shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in self.shapes_of_block.items()}
+        return shapes
+
+    @cached_property
+    def shapes_of_block(self) -> dict[str, tuple[int, ...]]:
+        """The tensors of one block, without what its names begin with."""
         hidden, inner = self.hidden_size, self.intermediate_size
         queries, keys = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
         linear = {
@@ -85,22 +99,16 @@ class Architecture:
             "mlp.down_proj": (hidden, inner),
         }
         shapes: dict[str, tuple[int, ...]] = {
-            "model.embed_tokens.weight": (self.vocab_size, hidden),
-            "model.norm.weight": (hidden,),
+            "input_layernorm.weight": (hidden,),
+            "post_attention_layernorm.weight": (hidden,),
         }
-        if not self.is_tied:
-            shapes["lm_head.weight"] = (self.vocab_size, hidden)
-        for layer in range(self.num_layers):
-            prefix = f"model.layers.{layer}."
-            shapes[prefix + "input_layernorm.weight"] = (hidden,)
-            shapes[prefix + "post_attention_layernorm.weight"] = (hidden,)
-            if self.norms_heads:
-                shapes[prefix + "self_attn.q_norm.weight"] = (self.head_dim,)
-                shapes[prefix + "self_attn.k_norm.weight"] = (self.head_dim,)
-            for name, (outputs, inputs) in linear.items():
-                shapes[f"{prefix}{name}.weight"] = (outputs, inputs)
-                if name.rpartition(".")[2] in self.biases:
-                    shapes[f"{prefix}{name}.bias"] = (outputs,)
+        if self.norms_heads:
+            shapes["self_attn.q_norm.weight"] = (self.head_dim,)
+            shapes["self_attn.k_norm.weight"] = (self.head_dim,)
+        for name, (outputs, inputs) in linear.items():
+            shapes[f"{name}.weight"] = (outputs, inputs)
+            if name.rpartition(".")[2] in self.biases:
+                shapes[f"{name}.bias"] = (outputs,)
         return shapes
 
 

@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 # More tokens in one pass are not faster: on a CPU their activations leave the cache, a GPU is busy by then.
 MOST_TOKENS = {"cpu": 2048, "cuda": 16_384}
-_SHARE = 0.5  # of the memory, for what the backward pass needs; the rest is weights, sampling, and passing tensors
+LEARNING_SHARE = 0.5  # of the memory, for what the backward pass needs; the rest is weights, sampling, passing tensors
 _PROBE_TOKENS = (128, 256)
 
 
@@ -28,21 +28,21 @@ class Budget:
 
 def make_budget(token_bytes: int, *, longest: int, memory_bytes: int, device_type: str) -> Budget:
     """The budget when the backward pass needs `token_bytes` for each token."""
-    fitting = int(_SHARE * memory_bytes / token_bytes)
+    fitting = int(LEARNING_SHARE * memory_bytes / token_bytes)
     return Budget(max(1, min(fitting, MOST_TOKENS[device_type])), recomputes=longest > fitting)
 
 
-def kept_bytes(run: Callable[[], Tensor], *, unless: set[int]) -> int:
+def kept_bytes(run: Callable[[], Tensor], *, unless: Callable[[], set[int]]) -> int:
     """Bytes that a differentiable computation keeps for its backward pass.
 
     Args:
-        unless: addresses of storages that are there anyway, such as weights.
+        unless: addresses of storages that are there anyway, such as weights; those of spread blocks come and go.
     """
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in unless:
+        if storage.data_ptr() not in unless():
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
@@ -52,7 +52,7 @@ def kept_bytes(run: Callable[[], Tensor], *, unless: set[int]) -> int:
     return sum(kept.values())
 
 
-def token_bytes(run: Callable[[int], Tensor], *, unless: set[int]) -> Callable[[int], int]:
+def token_bytes(run: Callable[[int], Tensor], *, unless: Callable[[], set[int]]) -> Callable[[int], int]:
     """Bytes per token as a function of the sequence's length, measured at two lengths: a part that every token costs,
     and one for each token that it attends to.
 

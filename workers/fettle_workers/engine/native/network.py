@@ -6,7 +6,8 @@ Letters in shapes: B rows, L tokens, T packed tokens, N loss tokens, H hidden si
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -51,11 +52,14 @@ class NativeNetwork:
         return self._adapter.parameters
 
     def base_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        yield from self.weights.tensors.items()
+        return self.weights.named_tensors()
 
     @property
     def may_merge(self) -> bool:
-        """Whether base and adapter may stand in one weight. Not in bf16, where a merged weight would be rounded."""
+        """Whether base and adapter may stand in one weight. Not in bf16, where a merged weight would be rounded, nor
+        where the base is spread, as the copies would stand whole in every process."""
+        if self.weights.shards is not None:
+            return False
         total = sum(linear.weight.numel() for layer in self.weights.layers for linear in layer.linears)
         return self.weights.embedding.dtype == torch.float32 and total <= MERGED_WEIGHTS
 
@@ -64,6 +68,14 @@ class NativeNetwork:
         if self.adapter_off:
             return self.weights.layers
         return self._adapter.on_layers(self.weights, merged=merged)
+
+    def through_blocks(self, x: Tensor, layers: Sequence[Layer], run: Callable[[Tensor, Layer, int], Tensor]) -> Tensor:
+        """The residual stream after all blocks; `run` computes one, which is `layers[number]` with its weights."""
+        if self.weights.shards is not None:
+            return self.weights.shards.through_blocks(x, layers, run)
+        for number, layer in enumerate(layers):
+            x = run(x, layer, number)
+        return x
 
     def logits(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         packed = pack_rows(ids_BL, mask_BL)
@@ -89,7 +101,8 @@ class NativeNetwork:
     @cached_property
     def _token_bytes(self) -> Callable[[int], int]:
         """Measured on two short sequences. The head is not in it: it runs in chunks of a fixed size."""
-        there = (*self.weights.tensors.values(), *self.parameters.values())
+        shards, there = self.weights.shards, (*self.weights.tensors.values(), *self.parameters.values())
+        addresses = {tensor.untyped_storage().data_ptr() for tensor in there}
 
         def run(size: int) -> Tensor:
             before, self.adapter_off = self.adapter_off, False
@@ -99,7 +112,7 @@ class NativeNetwork:
             finally:
                 self.adapter_off = before
 
-        return token_bytes(run, unless={tensor.untyped_storage().data_ptr() for tensor in there})
+        return token_bytes(run, unless=lambda: addresses | shards.addresses() if shards else addresses)
 
     def loss_hidden(self, batch: Microbatch) -> Tensor:
         packed: Packed = batch.inputs
@@ -117,7 +130,12 @@ class NativeNetwork:
         x = functional.embedding(packed.ids_T, self.weights.embedding)
         turn = rotation(packed.positions_T, sizes, x.dtype)
         attention = Attend(packed.buckets)
-        for layer in self.layers(merged=self.may_merge):
-            run = partial(block, layer=layer, sizes=sizes, turn=turn, attention=attention)
-            x = checkpoint(run, x, use_reentrant=False) if packed.recomputes and torch.is_grad_enabled() else run(x)
+        recomputes = packed.recomputes and torch.is_grad_enabled()
+
+        def run(x: Tensor, layer: Layer, number: int) -> Tensor:
+            if recomputes:
+                return cast(Tensor, checkpoint(block, x, layer, sizes, turn, attention, use_reentrant=False))
+            return block(x, layer, sizes, turn, attention)
+
+        x = self.through_blocks(x, self.layers(merged=self.may_merge), run)
         return rms_norm(x, self.weights.norm, sizes.norm_eps)

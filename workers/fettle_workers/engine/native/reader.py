@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fettle_workers.engine.native.attention import Attend
-from fettle_workers.engine.native.layers import block, rms_norm, rotation
+from fettle_workers.engine.native.layers import Layer, block, rms_norm, rotation
 from fettle_workers.engine.native.packing import pack_rows
 
 if TYPE_CHECKING:  # the network makes its reader
@@ -101,8 +101,9 @@ class NativeReader:
 
         x_TH = functional.embedding(packed.ids_T, self._network.weights.embedding)
         turn = rotation(packed.positions_T, sizes, x_TH.dtype)
-        for layer in self._layers:
-            x_TH = block(x_TH, layer, sizes, turn, attention)
+        x_TH = self._network.through_blocks(
+            x_TH, self._layers, lambda x_TH, layer, _: block(x_TH, layer, sizes, turn, attention)
+        )
         return KeyValues(buffers, length), self._logits(x_TH.index_select(0, packed.predicts_N))
 
     def read(
@@ -117,12 +118,14 @@ class NativeReader:
             unseen_BC = torch.zeros(len(ids_B), num_columns + 1, device=ids_B.device)
             unseen_BC.masked_fill_(columns < first_column_B[:, None], -torch.inf)
             unseen_B11C = unseen_BC[:, None, None]
-        for number, layer in enumerate(self._layers):
 
-            def attention(q_BND: Tensor, k_BMD: Tensor, v_BMD: Tensor, number: int = number) -> Tensor:
+        def run(x_BH: Tensor, layer: Layer, number: int) -> Tensor:
+            def attention(q_BND: Tensor, k_BMD: Tensor, v_BMD: Tensor) -> Tensor:
                 return _attend_to_past(q_BND, *memory.append(number, k_BMD, v_BMD), unseen_B11C)
 
-            x_BH = block(x_BH, layer, sizes, turn, attention)
+            return block(x_BH, layer, sizes, turn, attention)
+
+        x_BH = self._network.through_blocks(x_BH, self._layers, run)
         memory.num_columns += 1
         return self._logits(x_BH)
 
