@@ -9,7 +9,7 @@ import pytest
 
 from fettle_graders.grade import Grade, GradeErrors
 from fettle_workers.contract.events import EVENT
-from fettle_workers.engine import credit
+from fettle_workers.engine import credit, select
 from fettle_workers.engine.errors import JobFailed
 from fettle_workers.engine.train import train
 
@@ -160,9 +160,10 @@ def test_the_answers_of_the_final_measurements_are_stored_too(make_job):
     assert not job.pending
 
 
-def test_with_rows_to_spare_the_gain_is_measured_on_rows_that_chose_nothing(make_job, simple_rows):
+def test_with_rows_to_spare_the_gain_is_measured_on_rows_that_chose_nothing(make_job, simple_rows, monkeypatch):
+    monkeypatch.setattr(select, "MIN_ITEMS_FOR_REPORT_SPLIT", 30)
     job, source, events = make_job(
-        rows=simple_rows(75), validation=simple_rows(30, 100), batch_size=4, max_steps=2, eval_interval=1
+        rows=simple_rows(4), validation=simple_rows(30, 100), batch_size=4, max_steps=2, eval_interval=1
     )
     selection = train(job, source).selection
     table = selection.table

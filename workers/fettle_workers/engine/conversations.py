@@ -59,7 +59,7 @@ def render_demonstrations(raw: RawData, chat: ChatFormat, *, context_size: int) 
         return Demonstration(row.source, row.index, row.item, sequences, opening)
 
     train, held_out = tuple(map(rendered, raw.train)), tuple(map(rendered, raw.held_out))
-    select, report = (tuple(held_out[i] for i in part) for part in report_split(len(held_out), num_train=len(train)))
+    select, report = (tuple(held_out[i] for i in part) for part in report_split(len(held_out)))
     return Demonstrations(train, select, select if select == report else report, raw.in_sample)
 
 

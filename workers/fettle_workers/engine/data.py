@@ -201,5 +201,5 @@ def render_data(
 
     train = tuple(map(rendered, raw.train))
     held_out = tuple(map(rendered, raw.held_out))
-    select, report = (tuple(held_out[i] for i in part) for part in report_split(len(held_out), num_train=len(train)))
+    select, report = (tuple(held_out[i] for i in part) for part in report_split(len(held_out)))
     return Data(train, select, select if select == report else report, raw.in_sample)

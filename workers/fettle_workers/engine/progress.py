@@ -12,11 +12,11 @@ from fettle_workers.engine.curriculum import ItemMemory
 from fettle_workers.engine.grade_log import GradeLog
 from fettle_workers.engine.health import Health
 from fettle_workers.engine.penalties import EntropyFloor, KlControl, LengthControl
-from fettle_workers.engine.select import Items, Scored, judge, mean_and_error
+from fettle_workers.engine.select import Items, Scored, finalists, mean_and_error
 from fettle_workers.engine.stopping import EarlyStop
 from fettle_workers.engine.vote import VoteWatch
 
-_BEST_KEPT, _NEAREST_KEPT = 4, 4
+_MAX_KEPT = 9
 
 
 @dataclass
@@ -118,14 +118,10 @@ class Progress:
         return [entry for entry in self.table if entry.kept]
 
     def prune(self, *, kl_budget_nats: float) -> None:
-        """Keep step 0, the four best candidates, and the four nearest to the base among those the rule may choose."""
-        kept = {0} | {entry.step for entry in sorted(self.kept, key=_rank, reverse=True)[:_BEST_KEPT]}
-        _, judged = judge([entry.scored for entry in self.kept], kl_budget_nats=kl_budget_nats)
-        near = sorted((one for one in judged if one.eligible), key=lambda one: (one.kl_nats, one.step))
-        kept |= {one.step for one in near[:_NEAREST_KEPT]}
-        kept.add(self.early_stop.reference_step)
+        """Keep step 0, the best candidates that may be delivered, and what early stopping compares with."""
+        kept = finalists([entry.scored for entry in self.kept], kl_budget_nats=kl_budget_nats, num=_MAX_KEPT)
         for entry in self.table:
-            entry.kept = entry.step in kept
+            entry.kept = entry.step in (*kept, self.early_stop.reference_step)
 
 
 def _rank(entry: Entry) -> float:
