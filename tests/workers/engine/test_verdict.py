@@ -13,7 +13,7 @@ from fettle_workers.engine.verdict import reach_verdict
 @pytest.fixture
 def stored(make_job, letters, simple_rows):
     job, source, _ = make_job(
-        graders=letters, validation=simple_rows(8, 100), max_steps=9, eval_interval=3, group_size=16
+        graders=letters, validation=simple_rows(8, 100), max_steps=9, eval_interval=1, group_size=16
     )
     return json.loads(train(job, source).selection.model_dump_json())
 
@@ -28,6 +28,10 @@ def check(tmp_path, monkeypatch, selection):
 def test_what_a_job_stored_computes_to_what_it_said(stored, tmp_path, monkeypatch, capsys):
     assert stored["verdict"] == "improved"
     assert stored["table"]["method"] == "corrected"
+    # Step 0 and nine evaluations; the five finalists are the candidates, and the rest might have won, too.
+    steps = {part: [one["step"] for one in stored["table"][part]] for part in ("candidates", "others")}
+    assert len(steps["candidates"]) == 5
+    assert sorted(steps["candidates"] + steps["others"]) == list(range(10)) == [c["step"] for c in stored["candidates"]]
     assert check(tmp_path, monkeypatch, stored) == 0
     assert f"chosen_step: stored {stored['chosen_step']}, computed {stored['chosen_step']}\n" in capsys.readouterr().out
 
@@ -35,6 +39,8 @@ def test_what_a_job_stored_computes_to_what_it_said(stored, tmp_path, monkeypatc
 def test_a_number_that_does_not_follow_is_found(stored, tmp_path, monkeypatch, capsys):
     assert check(tmp_path, monkeypatch, stored | {"gain": stored["gain"] + 0.01}) == 1
     assert "DIFFERENT" in capsys.readouterr().out
+    others = [one | {"item_means": [2.0, 0.0] * 4} for one in stored["table"]["others"]]
+    assert check(tmp_path, monkeypatch, stored | {"table": stored["table"] | {"others": others}}) == 1
     base = stored["table"]["candidates"][0]
     base["item_means"] = [1.0] * len(base["item_means"])
     assert check(tmp_path, monkeypatch, stored) == 1
