@@ -189,7 +189,7 @@ function SoFar({ job, metrics }: { job: JobShape; metrics: MetricsShape | undefi
       lead={
         isOver(job.status)
           ? "The job ended before one was chosen."
-          : "One is chosen at the end: of those that tie with the best, the one closest to the base."
+          : "One is chosen at the end: the one with the highest score when the best are measured again."
       }
     >
       {evaluations.length === 0 ? (

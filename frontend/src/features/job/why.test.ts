@@ -30,7 +30,7 @@ const three = [
   candidate(40, 0.98, 0, 0.3, true, "best"),
 ];
 
-test("a tie is called a tie, and the smaller KL decides", () => {
+test("where an older rule let the smaller KL decide between those that tie, it says so", () => {
   const words = whySentence(selection(20, three));
   expect(words).toContain("Step 20 is chosen. Step 40 scores 0.980 against 0.975, but that is a tie");
   expect(words).toContain("KL 0.100 against 0.300");
@@ -38,7 +38,9 @@ test("a tie is called a tie, and the smaller KL decides", () => {
 });
 
 test("the best itself, and no gain, have their own sentences", () => {
-  expect(whySentence(selection(40, three))).toContain("Step 40 has the highest score, 0.980");
+  expect(whySentence(selection(40, three))).toBe(
+    "Step 40 has the highest score, 0.980. 2 of 3 candidates are within one standard error of it, itself included.",
+  );
   expect(whySentence(selection(0, three, "no_measurable_gain"))).toContain("The start is delivered");
 });
 

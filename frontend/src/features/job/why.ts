@@ -56,8 +56,9 @@ export function whySentence(selection: SelectionShape): string {
     return `The start is delivered: no candidate's gain, measured anew, is surely above zero. The best was step ${best.step} with ${number(best.mean)}.`;
   }
   if (chosen.step === best.step) {
-    return `Step ${chosen.step} has the highest score, ${number(chosen.mean)}; of the ${among} that tie with it, it is closest to the base (KL ${number(chosen.kl_nats)}).`;
+    return `Step ${chosen.step} has the highest score, ${number(chosen.mean)}. ${among} are within one standard error of it, itself included.`;
   }
+  // An older rule preferred, of those that tie, the one closest to the base.
   return (
     `Step ${chosen.step} is chosen. Step ${best.step} scores ${number(best.mean)} against ${number(chosen.mean)}, but that is a tie ` +
     `(standard error of the difference ${number(chosen.standard_error_vs_best)}), and step ${chosen.step} is closer to the base: KL ` +
