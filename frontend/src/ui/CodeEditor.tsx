@@ -6,14 +6,17 @@ import { Waiting } from "./states";
 const Editor = lazy(() => import("./editor/Editor"));
 
 export function CodeEditor(props: EditorProps) {
+  const short = props.language === "template";
   return (
     <div>
-      <Suspense fallback={<Waiting lines={6} />}>
+      <Suspense fallback={<Waiting lines={short ? 1 : 6} />}>
         <Editor {...props} />
       </Suspense>
-      <Text size="xs" c="dimmed" mt={2}>
-        Tab leaves the editor.
-      </Text>
+      {!short && (
+        <Text size="xs" c="dimmed" mt={2}>
+          Tab leaves the editor.
+        </Text>
+      )}
     </div>
   );
 }

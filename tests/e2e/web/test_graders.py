@@ -30,7 +30,7 @@ def test_a_grader_is_built_by_form_and_json_tried_and_kept_in_versions(open_page
     editor.wait_for()
     editor.fill('{"type": "string_check", "input": "{{sample.output_text}}", "operation": "like", "reference": "4"}')
     page.get_by_role("tab", name="Form").click()
-    expect(page.get_by_role("combobox", name="Must")).to_have_value("like")
+    expect(page.get_by_role("combobox", name="Must")).to_have_value("like: contain it")
     page.get_by_role("button", name="Grade", exact=True).click()
     page.get_by_role("status").get_by_text("1", exact=True).wait_for()
 
@@ -41,7 +41,7 @@ def test_a_grader_is_built_by_form_and_json_tried_and_kept_in_versions(open_page
     page.get_by_label("Note").fill("five is better")
     page.get_by_role("button", name="Save as version 2").click()
     page.get_by_role("tab", name="Versions").click()
-    page.get_by_text("five is better").wait_for()
+    page.get_by_role("cell", name="five is better", exact=True).wait_for()
     page.get_by_text("reference", exact=True).wait_for()
     assert page.problems == []
 
@@ -53,7 +53,7 @@ def test_a_definition_that_cannot_work_is_refused_with_the_field(open_page):
     page.get_by_role("alert").get_by_text("grader.reference").wait_for()
 
 
-def test_many_rows_show_the_spread_and_that_right_answers_score_at_the_top(open_page, uploaded):
+def test_many_rows_show_the_spread_and_that_right_answers_score_at_the_top(open_page, uploaded, axe_violations):
     page = open_page("/graders/new?tab=batch")
     choose_dataset(page)
     page.get_by_text("The right answers", exact=True).click()
@@ -61,11 +61,26 @@ def test_many_rows_show_the_spread_and_that_right_answers_score_at_the_top(open_
     page.get_by_text("All 20 right answers score at the top.").wait_for()
     assert page.get_by_role("img", name="Scores. 0.95 to 1: 20").count() == 1
 
+    # The dataset is in the address, every part of the page knows it, and its columns are offered where one writes.
+    again = open_page(page.url.removeprefix(page.evaluate("location.origin")), bypass_csp=True)
+    again.get_by_role("tab", name="One answer").click()
+    again.get_by_text("Find the maximum of 41, 79, 74, 90, 54.").wait_for()
+    reference = again.get_by_role("textbox", name="Compared with")
+    reference.fill("{{item.answr}}")
+    again.get_by_text("The chosen dataset has no column answr. It has messages, answer, family.").wait_for()
+    expect(reference.get_by_title("No row has this").first).to_be_visible()
+    reference.fill("")
+    reference.press_sequentially("{{it")
+    expect(again.get_by_role("option", name="item.answer")).to_have_attribute("aria-selected", "true")
+    assert axe_violations(again) == []
+    again.keyboard.press("Enter")
+    expect(reference).to_have_text("{{item.answer}}")
+
 
 def test_cheats_that_pay_are_named(open_page, uploaded):
     page = open_page("/graders/new?tab=red-team")
     page.get_by_role("combobox", name="Must").click()
-    page.get_by_role("option", name="like", exact=True).click()
+    page.get_by_role("option", name="like: contain it", exact=True).click()
     choose_dataset(page)
     page.get_by_role("button", name="Try to cheat it").click()
     page.get_by_text("Hackable by").wait_for()

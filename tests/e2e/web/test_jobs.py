@@ -253,3 +253,19 @@ def test_a_phone_never_scrolls_sideways_where_there_are_jobs(open_page, finished
     for path in (f"/jobs/{first}", f"/jobs/{first}?tab=checkpoints", f"/jobs/{first}/rollouts", "/jobs"):
         page = open_page(path, width=390)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+
+
+def test_an_edited_grader_is_tried_on_the_answers_that_a_job_has_stored(open_page, finished):
+    page = open_page("/graders/new?tab=regrade")
+    page.get_by_role("combobox", name="Job").click()
+    page.get_by_role("option", name=f"short 3 · succeeded · {finished[0][-6:]}").click()
+    page.get_by_role("button", name="Grade them again").click()
+    report = page.get_by_role("table", name=re.compile(r"^\d+ answers of \d+ groups$"))
+    # The job's own grader, so nothing changes; then the opposite, so everything does.
+    for operation, correlation in (("eq", "1"), ("ne", "-1")):
+        page.get_by_role("combobox", name="Must").click()
+        page.get_by_role("option", name=f"{operation}: ").click()
+        page.get_by_role("button", name="Grade them again").click()
+        expect(report.get_by_role("row", name="Rank correlation").get_by_role("cell").first).to_have_text(correlation)
+    expect(page.get_by_role("table", name="Pushed the other way")).to_contain_text("1 → 0")
+    assert page.problems == []

@@ -4,11 +4,11 @@ import { useState } from "react";
 import { answer, api } from "@/api/client";
 import { modelsQuery } from "@/api/models";
 import { number, percent, plural } from "@/ui/format";
-import { type Definition, guessedGold } from "@/ui/grader/kinds";
+import type { Definition } from "@/ui/grader/kinds";
 import { Histogram } from "@/ui/Histogram";
 import { Failure } from "@/ui/states";
 import { Untrusted } from "@/ui/Untrusted";
-import { type RowsChoice, RowsInput } from "./RowsInput";
+import { type RowsChoice, RowsInput, useRows } from "./RowsInput";
 
 const test = async (definition: Definition, rows: RowsChoice, model: string | null) => {
   const source = model
@@ -21,7 +21,7 @@ type Report = Awaited<ReturnType<typeof test>>;
 
 /** Grades many answers: of a model, or the rows' own right ones. */
 export function Batch({ definition }: { definition: Definition }) {
-  const [rows, setRows] = useState<RowsChoice>({ file: null, numRows: 20, gold: guessedGold(definition) });
+  const rows = useRows(definition);
   const [from, setFrom] = useState("model");
   const [model, setModel] = useState<string | null>(null);
   const models = useQuery(modelsQuery);
@@ -30,7 +30,7 @@ export function Batch({ definition }: { definition: Definition }) {
   const ready = rows.file && (from === "model" ? asked : rows.gold);
   return (
     <Stack gap="sm">
-      <RowsInput value={rows} onChange={setRows} />
+      <RowsInput rows={rows} />
       <SegmentedControl
         aria-label="Whose answers"
         style={{ alignSelf: "flex-start" }}

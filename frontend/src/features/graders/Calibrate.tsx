@@ -2,11 +2,13 @@ import { Alert, Button, Group, List, SegmentedControl, Select, Stack, Text, Text
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { answer, api } from "@/api/client";
+import { columnsQuery } from "@/api/datasets";
 import { plural } from "@/ui/format";
 import type { Definition } from "@/ui/grader/kinds";
 import { Failure } from "@/ui/states";
+import { DatasetSelect, useDataset } from "./Dataset";
 import { Estimates } from "./Estimates";
-import { columnsQuery, filesQuery, readRows } from "./queries";
+import { readRows } from "./queries";
 import { add, parseRatings, type Rated, type Ratings, ratedRow } from "./rated";
 
 const MAX_ANSWERS = 500;
@@ -20,16 +22,17 @@ type Report = Awaited<ReturnType<typeof calibrate>>;
 export function Calibrate({ definition }: { definition: Definition }) {
   const [from, setFrom] = useState("pasted");
   const [pasted, setPasted] = useState("");
-  const [columns, setColumns] = useState<{ file: string; text: string; label: string } | null>(null);
+  const { file } = useDataset();
+  const [columns, setColumns] = useState<Rating>({ text: null, label: null });
   const read = parseRatings(pasted);
   const run = useMutation({
     mutationFn: async () => {
-      const found = from === "pasted" ? read : await ofDataset(columns!);
+      const found = from === "pasted" ? read : await ofDataset(file!, columns);
       if (found.answers.length < 2) throw new Error(found.problems[0] ?? "At least two rated answers are needed.");
       return calibrate(definition, found.answers.slice(0, MAX_ANSWERS));
     },
   });
-  const ready = from === "pasted" ? read.answers.length >= 2 : Boolean(columns?.text && columns.label);
+  const ready = from === "pasted" ? read.answers.length >= 2 : Boolean(file && columns.text && columns.label);
   return (
     <Stack gap="sm">
       <Text size="sm" c="dimmed">
@@ -94,40 +97,32 @@ function WasRead({ ratings: { answers, problems } }: { ratings: Ratings }) {
   );
 }
 
-interface ColumnsProps {
-  value: { file: string; text: string; label: string } | null;
-  onChange: (value: { file: string; text: string; label: string } | null) => void;
+/** Names of the columns with the answer and with its rating. */
+interface Rating {
+  text: string | null;
+  label: string | null;
 }
 
-function Columns({ value, onChange }: ColumnsProps) {
-  const files = useQuery(filesQuery);
-  const columns = useQuery(columnsQuery(value?.file ?? null));
+function Columns({ value, onChange }: { value: Rating; onChange: (value: Rating) => void }) {
+  const { file } = useDataset();
+  const columns = useQuery(columnsQuery(file));
   const names = (columns.data ?? []).filter((name) => name !== "messages");
   return (
-    <Group gap="sm">
-      <Select
-        label="Dataset"
-        searchable
-        flex="1 1 200px"
-        data={(files.data?.data ?? [])
-          .filter((file) => file.status === "processed")
-          .map((file) => ({ value: file.id, label: `${file.filename} · ${file.id.slice(-4)}` }))}
-        value={value?.file ?? null}
-        onChange={(file) => onChange(file ? { file, text: "", label: "" } : null)}
-      />
-      {value && (
+    <Group gap="sm" align="flex-start">
+      <DatasetSelect />
+      {file && (
         <>
           <Select
             label="The answer"
             data={names}
-            value={value.text || null}
-            onChange={(text) => onChange({ ...value, text: text ?? "" })}
+            value={value.text}
+            onChange={(text) => onChange({ ...value, text })}
           />
           <Select
             label="Its rating"
             data={names}
-            value={value.label || null}
-            onChange={(label) => onChange({ ...value, label: label ?? "" })}
+            value={value.label}
+            onChange={(label) => onChange({ ...value, label })}
           />
         </>
       )}
@@ -135,9 +130,9 @@ function Columns({ value, onChange }: ColumnsProps) {
   );
 }
 
-async function ofDataset({ file, text, label }: { file: string; text: string; label: string }): Promise<Ratings> {
+async function ofDataset(file: string, { text, label }: Rating): Promise<Ratings> {
   const found: Ratings = { answers: [], problems: [] };
-  for (const row of await readRows(file, MAX_ANSWERS)) add(found, row.line, ratedRow(row.value, text, label));
+  for (const row of await readRows(file, MAX_ANSWERS)) add(found, row.line, ratedRow(row.value, text!, label!));
   return found;
 }
 

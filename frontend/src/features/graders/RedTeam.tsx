@@ -1,12 +1,11 @@
 import { Alert, Badge, Button, Stack, Table, Text } from "@mantine/core";
 import { useMutation } from "@tanstack/react-query";
-import { useState } from "react";
 import { answer, api } from "@/api/client";
 import { number, percent, plural } from "@/ui/format";
-import { type Definition, guessedGold } from "@/ui/grader/kinds";
+import type { Definition } from "@/ui/grader/kinds";
 import { Failure } from "@/ui/states";
 import { Untrusted } from "@/ui/Untrusted";
-import { type RowsChoice, RowsInput } from "./RowsInput";
+import { type RowsChoice, RowsInput, useRows } from "./RowsInput";
 
 const attack = (definition: Definition, rows: RowsChoice) => {
   const body = { grader: definition, file_id: rows.file, num_rows: rows.numRows, gold: rows.gold };
@@ -17,14 +16,14 @@ const COLOURS = { holds: "green", hackable: "red", unclear: "orange" } as const;
 
 /** Tries answers that deserve nothing, and shows which of them pay. */
 export function RedTeam({ definition }: { definition: Definition }) {
-  const [rows, setRows] = useState<RowsChoice>({ file: null, numRows: 20, gold: guessedGold(definition) });
+  const rows = useRows(definition);
   const run = useMutation({ mutationFn: () => attack(definition, rows) });
   return (
     <Stack gap="sm">
       <Text size="sm" c="dimmed">
         A model finds every way to score without answering. This tries the usual ones first.
       </Text>
-      <RowsInput value={rows} onChange={setRows} />
+      <RowsInput rows={rows} />
       <Button
         style={{ alignSelf: "flex-start" }}
         disabled={!rows.file || !rows.gold}

@@ -1,48 +1,37 @@
-import { Group, NumberInput, Select, TextInput } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
-import { filesQuery } from "./queries";
+import { Group, NumberInput, TextInput } from "@mantine/core";
+import { useState } from "react";
+import { type Definition, guessedGold } from "@/ui/grader/kinds";
+import { DatasetSelect, useDataset } from "./Dataset";
 
-export interface RowsChoice {
-  file: string | null;
-  numRows: number;
-  gold: string;
+/** Which rows to grade, and how the right answer of a row is written: as the grader compares, until told otherwise. */
+export function useRows(definition: Definition) {
+  const { file } = useDataset();
+  const [numRows, setNumRows] = useState(20);
+  const [written, setWritten] = useState<string | null>(null);
+  return { file, numRows, setNumRows, gold: written ?? guessedGold(definition), setGold: setWritten };
 }
 
-interface RowsInputProps {
-  value: RowsChoice;
-  onChange: (value: RowsChoice) => void;
-}
+export type RowsChoice = ReturnType<typeof useRows>;
 
-/** Which rows to grade, and how the right answer of a row is written. */
-export function RowsInput({ value, onChange }: RowsInputProps) {
-  const files = useQuery(filesQuery);
-  const usable = (files.data?.data ?? []).filter((file) => file.status === "processed");
+export function RowsInput({ rows }: { rows: RowsChoice }) {
   return (
     <>
-      <Group align="flex-end" gap="sm">
-        <Select
-          label="Dataset"
-          placeholder={usable.length ? "Choose a file" : "Upload one first"}
-          searchable
-          flex={1}
-          data={usable.map((file) => ({ value: file.id, label: `${file.filename} · ${file.id.slice(-4)}` }))}
-          value={value.file}
-          onChange={(file) => onChange({ ...value, file })}
-        />
+      <Group align="flex-start" gap="sm">
+        <DatasetSelect />
         <NumberInput
           label="Rows"
           w={90}
           min={1}
           max={500}
-          value={value.numRows}
-          onChange={(numRows) => onChange({ ...value, numRows: Number(numRows) || 20 })}
+          value={rows.numRows}
+          onChange={(next) => rows.setNumRows(Number(next) || 20)}
         />
       </Group>
       <TextInput
         label="The right answer of a row"
         description="A template. It has to score at the top"
-        value={value.gold}
-        onChange={(event) => onChange({ ...value, gold: event.currentTarget.value })}
+        value={rows.gold}
+        onChange={(event) => rows.setGold(event.currentTarget.value)}
       />
     </>
   );

@@ -30,16 +30,15 @@ export const filesQuery = queryOptions({
   queryFn: () => answer(api.GET("/v1/files", { params: { query: { purpose: "fine-tune", limit: 1000 } } })),
 });
 
-/** The columns of a dataset; none while nothing is chosen. */
-export const columnsQuery = (file: string | null) =>
+/** One row of a dataset, or null behind its end; none while nothing is chosen. */
+export const rowQuery = (file: string | null, line: number) =>
   queryOptions({
-    queryKey: ["files", file, "columns"],
+    queryKey: ["files", file, "row", line],
     enabled: file !== null,
     staleTime: Number.POSITIVE_INFINITY,
     queryFn: async () => {
-      const params = { path: { file_id: file! } };
-      const report = await answer(api.GET("/v1/fettle/files/{file_id}/validation", { params }));
-      return Object.keys(report.statistics.columns as Record<string, unknown>);
+      const params = { path: { file_id: file! }, query: { after: `line-${line - 1}`, limit: 1 } };
+      return (await answer(api.GET("/v1/fettle/files/{file_id}/rows", { params }))).data[0] ?? null;
     },
   });
 

@@ -1,20 +1,23 @@
 import { Button, Input, Select, Stack, Text } from "@mantine/core";
-import { useDebouncedValue } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import { answer, api } from "@/api/client";
-import type { GraderValidateRequest } from "@/api/schema";
+import { columnsQuery } from "@/api/datasets";
+import { useCheck } from "@/ui/grader/check";
 import { DefinitionEditor } from "@/ui/grader/DefinitionEditor";
 import { type Definition, KINDS } from "@/ui/grader/kinds";
+import { ColumnsContext } from "@/ui/grader/names";
 
 interface GraderChoiceProps {
   stored: string;
   text: string;
+  /** Id of the file with the rows to train on, or nothing yet. */
+  training: string;
   onChange: (stored: string, text: string) => void;
   error?: string;
 }
 
 /** A stored grader's version, or a definition written here, which the server checks while it is written. */
-export function GraderChoice({ stored, text, onChange, error }: GraderChoiceProps) {
+export function GraderChoice({ stored, text, training, onChange, error }: GraderChoiceProps) {
   const graders = useQuery({
     queryKey: ["graders"],
     queryFn: () => answer(api.GET("/v1/fettle/graders", { params: { query: { limit: 100 } } })),
@@ -24,19 +27,8 @@ export function GraderChoice({ stored, text, onChange, error }: GraderChoiceProp
     label: `${grader.name}, version ${grader.newest.number}`,
   }));
   if (stored && !options.some((option) => option.value === stored)) options.push({ value: stored, label: stored });
-  const [settled] = useDebouncedValue(text, 500);
-  const definition = parsed(settled);
-  const check = useQuery({
-    queryKey: ["validate-grader", settled],
-    queryFn: () =>
-      answer(
-        api.POST("/v1/fine_tuning/alpha/graders/validate", {
-          body: { grader: definition as GraderValidateRequest["grader"] },
-        }),
-      ),
-    enabled: !stored && definition !== undefined,
-    retry: false,
-  });
+  const columns = useQuery(columnsQuery(training || null)).data ?? null;
+  const check = useCheck(stored ? undefined : parsed(text));
   return (
     <Stack gap="sm">
       <Select
@@ -61,10 +53,12 @@ export function GraderChoice({ stored, text, onChange, error }: GraderChoiceProp
               Write one here
             </Button>
           ) : (
-            <DefinitionEditor
-              definition={parsed(text) ?? {}}
-              onChange={(next) => onChange("", JSON.stringify(next, null, 2))}
-            />
+            <ColumnsContext value={columns}>
+              <DefinitionEditor
+                definition={parsed(text) ?? {}}
+                onChange={(next) => onChange("", JSON.stringify(next, null, 2))}
+              />
+            </ColumnsContext>
           )}
           {(error ?? check.error?.message) && <Input.Error size="sm">{error ?? check.error?.message}</Input.Error>}
           {!error && check.isSuccess && (

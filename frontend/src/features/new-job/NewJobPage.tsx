@@ -181,6 +181,7 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
               <GraderChoice
                 stored={form.grader}
                 text={form.graderText}
+                training={form.training}
                 onChange={(grader, graderText) => change({ grader, graderText })}
                 error={shown("grader")}
               />

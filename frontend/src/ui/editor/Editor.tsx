@@ -4,14 +4,17 @@ import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { json } from "@codemirror/lang-json";
 import { python } from "@codemirror/lang-python";
 import { bracketMatching, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
-import { EditorState } from "@codemirror/state";
+import { Compartment, EditorState, type Extension } from "@codemirror/state";
 import { EditorView, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
-import { useEffect, useRef } from "react";
+import { useContext, useEffect, useRef, useState } from "react";
+import { ColumnsContext } from "../grader/names";
+import { type Language, references } from "./references";
 
 export interface EditorProps {
   label: string;
-  language: "python" | "json";
+  /** `template`: a line or a few of text with `{{ references }}`. */
+  language: Language;
   value: string;
   onChange: (value: string) => void;
 }
@@ -28,12 +31,35 @@ const highlight = HighlightStyle.define([
 const look = EditorView.theme({
   "&": { fontSize: "0.8125rem", border: "1px solid var(--line-strong)", borderRadius: "4px" },
   "&.cm-focused": { outline: "2px solid var(--mantine-color-anchor)" },
-  ".cm-scroller": { fontFamily: "var(--mantine-font-family-monospace)", minHeight: "180px", maxHeight: "60vh" },
+  ".cm-scroller": { fontFamily: "var(--mantine-font-family-monospace)", maxHeight: "60vh" },
   ".cm-gutters": { background: "var(--raised)", color: "var(--mantine-color-dimmed)", border: "none" },
   ".cm-content": { caretColor: "var(--mantine-color-text)" },
   ".cm-cursor": { borderLeftColor: "var(--mantine-color-text)" },
+  ".cm-reference": { color: "var(--series-1)" },
+  ".cm-unknown": { textDecoration: "underline wavy var(--mantine-color-error)", textUnderlineOffset: "3px" },
+  ".cm-tooltip": {
+    background: "var(--mantine-color-body)",
+    border: "1px solid var(--line-strong)",
+    color: "var(--mantine-color-text)",
+  },
+  ".cm-tooltip.cm-tooltip-autocomplete > ul": { fontFamily: "var(--mantine-font-family-monospace)" },
+  ".cm-tooltip.cm-tooltip-autocomplete > ul > li": { padding: "4px 8px" },
+  ".cm-tooltip-autocomplete ul li[aria-selected]": {
+    background: "var(--mantine-primary-color-filled)",
+    color: "var(--mantine-primary-color-contrast)",
+  },
+  ".cm-completionDetail": { fontStyle: "normal", fontFamily: "var(--mantine-font-family)" },
   "&.cm-focused .cm-selectionBackground, .cm-selectionBackground": { background: "var(--line) !important" },
 });
+
+const tall = EditorView.theme({ ".cm-content, .cm-gutter": { minHeight: "180px" } });
+const flat = EditorView.theme({ "&": { background: "var(--field)" }, ".cm-content": { padding: "8px 6px" } });
+
+const LANGUAGES: Record<Language, () => Extension> = {
+  python: () => [lineNumbers(), python(), indentUnit.of("    "), tall],
+  json: () => [lineNumbers(), json(), indentUnit.of("  "), tall],
+  template: () => [EditorState.languageData.of(() => [{ closeBrackets: { brackets: ["{"] } }]), flat],
+};
 
 export default function Editor({ label, language, value, onChange }: EditorProps) {
   const holder = useRef<HTMLDivElement>(null);
@@ -41,6 +67,10 @@ export default function Editor({ label, language, value, onChange }: EditorProps
   const changed = useRef(onChange);
   changed.current = onChange;
   const first = useRef(value);
+  const columns = useContext(ColumnsContext);
+  const known = useRef(columns);
+  known.current = columns;
+  const [names] = useState(() => new Compartment());
 
   useEffect(() => {
     const made = new EditorView({
@@ -48,14 +78,13 @@ export default function Editor({ label, language, value, onChange }: EditorProps
       state: EditorState.create({
         doc: first.current,
         extensions: [
-          lineNumbers(),
+          LANGUAGES[language](),
+          names.of(references(language, known.current)),
           history(),
           indentOnInput(),
           bracketMatching(),
           closeBrackets(),
           autocompletion(),
-          indentUnit.of(language === "python" ? "    " : "  "),
-          language === "python" ? python() : json(),
           syntaxHighlighting(highlight),
           look,
           // Tab is not bound: it leaves the editor, as everywhere on the page.
@@ -70,7 +99,11 @@ export default function Editor({ label, language, value, onChange }: EditorProps
     });
     view.current = made;
     return () => made.destroy();
-  }, [label, language]);
+  }, [label, language, names]);
+
+  useEffect(() => {
+    view.current?.dispatch({ effects: names.reconfigure(references(language, columns)) });
+  }, [language, columns, names]);
 
   // What came from elsewhere, such as the form, replaces the text; what was typed here is there already.
   useEffect(() => {

@@ -1,4 +1,17 @@
-import { Button, Fieldset, Group, NumberInput, Select, Stack, Switch, Text, Textarea, TextInput } from "@mantine/core";
+import {
+  Box,
+  Button,
+  Fieldset,
+  Group,
+  Input,
+  NumberInput,
+  Select,
+  Stack,
+  Switch,
+  Text,
+  Textarea,
+  TextInput,
+} from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { modelsQuery } from "@/api/models";
@@ -23,6 +36,15 @@ export function DefinitionForm({ definition, onChange, nested = false }: FormPro
         description={kind?.says}
         allowDeselect={false}
         data={kinds.map((one) => one.type)}
+        maxDropdownHeight={360}
+        renderOption={({ option }) => (
+          <div>
+            <Text size="sm">{option.value}</Text>
+            <Text size="xs" opacity={0.8}>
+              {kinds.find((one) => one.type === option.value)?.says}
+            </Text>
+          </div>
+        )}
         value={kind?.type ?? null}
         onChange={(type) => {
           const chosen = KINDS.find((one) => one.type === type);
@@ -56,7 +78,7 @@ function FieldInput({ field, value, onChange }: FieldProps) {
         <Select
           {...shared}
           allowDeselect={false}
-          data={[...field.choices]}
+          data={field.choices.map((one) => ({ value: one, label: field.words?.[one] ?? one }))}
           value={typeof value === "string" ? value : (field.choices[0] ?? null)}
           onChange={onChange}
         />
@@ -94,10 +116,15 @@ function FieldInput({ field, value, onChange }: FieldProps) {
     case "python":
       return (
         <div>
-          <Text size="sm" fw={500}>
-            {field.label}
-          </Text>
+          <Title {...shared} />
           <CodeEditor label={field.label} language="python" value={String(value ?? "")} onChange={onChange} />
+        </div>
+      );
+    case "template":
+      return (
+        <div>
+          <Title {...shared} />
+          <CodeEditor label={field.label} language="template" value={String(value ?? "")} onChange={onChange} />
         </div>
       );
     case "json":
@@ -118,6 +145,16 @@ function FieldInput({ field, value, onChange }: FieldProps) {
         />
       );
   }
+}
+
+/** Of an editor, which has its name in itself. */
+function Title({ label, description }: { label: string; description?: string }) {
+  return (
+    <>
+      <Input.Label component="div">{label}</Input.Label>
+      {description && <Input.Description mb={4}>{description}</Input.Description>}
+    </>
+  );
 }
 
 function ModelSelect({
@@ -203,14 +240,18 @@ function Messages({ label, value, onChange }: { label: string; value: unknown; o
               value={message.role}
               onChange={(role) => role && change(index, { role })}
             />
-            <Textarea
-              aria-label={`Message ${index + 1}`}
-              flex={1}
-              autosize
-              disabled={typeof message.content !== "string"}
-              value={typeof message.content === "string" ? message.content : JSON.stringify(message.content)}
-              onChange={(event) => change(index, { content: event.currentTarget.value })}
-            />
+            <Box flex={1} miw={0}>
+              {typeof message.content === "string" ? (
+                <CodeEditor
+                  label={`Message ${index + 1}`}
+                  language="template"
+                  value={message.content}
+                  onChange={(content) => change(index, { content })}
+                />
+              ) : (
+                <Text size="xs">Several parts: they can be edited as JSON.</Text>
+              )}
+            </Box>
             <Button
               variant="default"
               size="xs"

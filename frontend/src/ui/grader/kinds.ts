@@ -4,7 +4,7 @@ export type Definition = Record<string, unknown>;
 
 export type Field = { name: string; label: string; hint?: string; optional?: boolean } & (
   | { kind: "text" | "template" | "number" | "python" | "json" | "lines" | "model" | "messages" | "graders" | "flag" }
-  | { kind: "choice"; choices: readonly string[] }
+  | { kind: "choice"; choices: readonly string[]; words?: Record<string, string> }
 );
 
 export interface Kind {
@@ -30,6 +30,25 @@ const JUDGE: readonly Field[] = [
   { name: "model", label: "Judge", kind: "model" },
   { name: "input", label: "What the judge is told", kind: "messages" },
 ];
+const REWARD_MODEL: Field = {
+  name: "model",
+  label: "Reward model",
+  kind: "text",
+  hint: "Its name in the operator's catalogue",
+};
+const PROMPT: Field = {
+  name: "prompt",
+  label: "The question",
+  kind: "template",
+  optional: true,
+  hint: "{{item.messages}} when left out",
+};
+const OPERATIONS = {
+  eq: "eq: be equal, letter by letter",
+  ne: "ne: be different",
+  like: "like: contain it",
+  ilike: "ilike: contain it, in upper or lower case",
+};
 const METRICS = [
   "fuzzy_match",
   "bleu",
@@ -56,7 +75,7 @@ export const KINDS: readonly Kind[] = [
     says: "1 or 0, by comparing two texts",
     fields: [
       INPUT,
-      { name: "operation", label: "Must", kind: "choice", choices: ["eq", "ne", "like", "ilike"] },
+      { name: "operation", label: "Must", kind: "choice", choices: ["eq", "ne", "like", "ilike"], words: OPERATIONS },
       REFERENCE,
     ],
     example: { type: "string_check", input: OUTPUT, operation: "eq", reference: "{{item.answer}}" },
@@ -164,6 +183,29 @@ export const KINDS: readonly Kind[] = [
       labels: ["polite", "rude"],
       passing_labels: ["polite"],
     },
+  },
+  {
+    type: "reward_model",
+    says: "the number a reward model of this server's operator gives",
+    fields: [
+      REWARD_MODEL,
+      { name: "activation", label: "Made of it", kind: "choice", choices: ["sigmoid", "none"] },
+      PROMPT,
+      INPUT_OPTIONAL,
+    ],
+    example: { type: "reward_model", model: "", activation: "sigmoid" },
+  },
+  {
+    type: "process",
+    says: "0 to 1, what a reward model gives to each step of the answer, made one number",
+    fields: [
+      REWARD_MODEL,
+      { name: "aggregate", label: "Made one by", kind: "choice", choices: ["min", "product", "last"] },
+      { name: "max_steps", label: "Steps at most", kind: "number", optional: true },
+      PROMPT,
+      INPUT_OPTIONAL,
+    ],
+    example: { type: "process", model: "", aggregate: "min" },
   },
   {
     type: "endpoint",
