@@ -6,7 +6,7 @@ Letters in shapes: T tokens (rows of any batch), H hidden size, N heads (queries
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -101,6 +101,13 @@ class Layer:
     @property
     def linears(self) -> tuple[Linear, ...]:
         return self.qkv, self.o, self.gate_up, self.down
+
+    def for_few_rows(self) -> Layer:
+        """Merged weights laid out by inputs: products with few rows then take two thirds of the time on a CPU."""
+        if not self.qkv.is_merged:
+            return self
+        qkv, o, gate_up, down = (replace(one, weight=one.weight.t().contiguous().t()) for one in self.linears)
+        return replace(self, qkv=qkv, o=o, gate_up=gate_up, down=down)
 
 
 def block(x: Tensor, layer: Layer, sizes: Architecture, turn: tuple[Tensor, Tensor], attention: Attention) -> Tensor:

@@ -78,7 +78,7 @@ class NativeReader:
     def __init__(self, network: NativeNetwork) -> None:
         self._network = network
         self._sizes = network.weights.sizes
-        self._layers = network.layers(merged=network.may_merge)
+        self._layers = [layer.for_few_rows() for layer in network.layers(merged=network.may_merge)]
 
     def read_prompts(self, ids_PL: Tensor, first_column_P: Tensor, *, room: int) -> tuple[KeyValues, Tensor]:
         sizes, (num_prompts, length) = self._sizes, ids_PL.shape
