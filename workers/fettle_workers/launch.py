@@ -128,7 +128,8 @@ def _others(
         yield
     except Exception as error:
         _wait(processes)  # that another is gone shows first as a broken connection: let who watches it tell
-        if isinstance(error, RuntimeError) and "imed out" in str(error):  # gloo's and torch's words; there is no class
+        hangs = any(process.poll() is None for process in processes)
+        if hangs and isinstance(error, RuntimeError) and "imed out" in str(error):  # gloo's words; there is no class
             tell_lost(f"one of the {first.size} processes that train this job hangs, so all of them end: {error}")
             for process in processes:
                 process.kill()

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -197,7 +198,10 @@ def uneven(policy: Policy, processes: Processes) -> dict:
 
 def worker(rank: int, model: Path, folder: Path) -> None:
     use_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
+    limit = timedelta(seconds=100)  # who waits for a pass that does not come ends
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2, timeout=limit
+    )
     processes = Processes(distributed.group.WORLD)
     found = talk(processes), train(model, processes), tune_and_look(model, folder / "two", processes)
     torch.save((*found, spread(model)), folder / f"{rank}.pt")
@@ -416,6 +420,23 @@ def test_a_process_that_hangs_ends_the_job_at_the_silence_limit(start, make_job,
     assert told.message.startswith("one of the 2 processes that train this job hangs, so all of them end: ")
     assert process.wait(60) == 4
     assert psutil.wait_procs([second], timeout=60)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("rank", "inside", "raised_as"), [(1, True, launch.PassBroken), (1, False, MemoryError), (0, True, MemoryError)]
+)
+def test_a_process_that_fails_inside_a_pass_of_all_is_seen_to_end(tmp_path, monkeypatch, rank, inside, raised_as):
+    """Elsewhere the others learn of the error; and the first process tells its own."""
+    monkeypatch.setattr(distributed, "init_process_group", lambda *_, **__: None)
+    distributed.FileStore(str(tmp_path / "meeting"), 2).set(f"here {1 - rank}", "")
+
+    def fail():
+        with launch._joined(launch.Place(rank, 2, tmp_path / "meeting"), 1.0) as processes:
+            processes.is_in_turn = inside
+            raise MemoryError
+
+    with pytest.raises(raised_as):
+        fail()
 
 
 def test_there_is_one_process_a_visible_gpu_and_each_sees_its_own(monkeypatch):
