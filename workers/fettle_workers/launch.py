@@ -26,6 +26,7 @@ from fettle_workers.engine.processes import Processes
 _ANOTHER_IS_GONE = 4
 _START = timedelta(minutes=10)  # until all of them have loaded their libraries
 _LEAVE_S = 5.0
+_TELL_S = 30.0  # in which the first process says that another one hangs, before a third one ends for it
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
@@ -96,7 +97,7 @@ def _joined(place: Place, silence_limit_s: float) -> Iterator[Processes]:
         store=store,
         rank=place.rank,
         world_size=place.size,
-        timeout=timedelta(seconds=silence_limit_s),
+        timeout=timedelta(seconds=silence_limit_s + (_TELL_S if place.rank else 0.0)),
     )
     processes = Processes(distributed.group.WORLD)
     try:
@@ -131,6 +132,7 @@ def _others(
         hangs = any(process.poll() is None for process in processes)
         if hangs and isinstance(error, RuntimeError) and "imed out" in str(error):  # gloo's words; there is no class
             tell_lost(f"one of the {first.size} processes that train this job hangs, so all of them end: {error}")
+            is_over.set()
             for process in processes:
                 process.kill()
             os._exit(_ANOTHER_IS_GONE)
