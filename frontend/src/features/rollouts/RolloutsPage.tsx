@@ -226,15 +226,15 @@ const promptColumns = (chosen: number | undefined): Column<RolloutGroupShape>[] 
   { key: "std", header: "Spread", width: "76px", align: "right", cell: (group) => number(group.std) },
   {
     key: "change",
-    header: "First to last visit",
-    width: "minmax(130px, 1fr)",
+    header: "First to last",
+    width: "minmax(108px, 1fr)",
     align: "right",
     cell: (group) =>
       group.first_mean === null || group.last_mean === null || group.num_steps < 2
         ? "one visit"
         : signed(group.last_mean - group.first_mean),
   },
-  { key: "count", header: "Answers", width: "88px", align: "right", cell: (group) => count(group.num_rollouts) },
+  { key: "count", header: "Answers", width: "86px", align: "right", cell: (group) => count(group.num_rollouts) },
 ];
 
 function Prompt({ job, row, group }: { job: JobShape; row: number; group: RolloutGroupShape | undefined }) {
