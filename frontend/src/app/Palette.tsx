@@ -87,6 +87,7 @@ const COMMANDS: Target[] = [
   ...PAGES.map((page) => ({ id: page.to, label: page.label, kind: `page · g ${page.key}`, href: page.to as string })),
   { id: "new-job", label: "New job", kind: "command", href: "/jobs/new" },
   { id: "upload", label: "Upload a dataset", kind: "command", href: "/datasets" },
+  { id: "usage", label: "Usage", kind: "page", href: "/usage" },
   { id: "new-key", label: "New API key", kind: "command", href: "/settings" },
 ];
 

@@ -111,6 +111,10 @@ const rollouts = createRoute({
   validateSearch: rolloutsSearch,
   component: lazyRouteComponent(() => import("@/features/rollouts/RolloutsPage"), "RolloutsPage"),
 });
+const usage = createRoute({
+  ...page("/usage"),
+  component: lazyRouteComponent(() => import("@/features/usage/UsagePage"), "UsagePage"),
+});
 
 const nowhere = createRoute({ ...page("/$"), component: NotFound });
 
@@ -129,6 +133,7 @@ const pages = [
   model,
   playground,
   settings,
+  usage,
   nowhere,
 ] as const;
 const routeTree = root.addChildren([signIn, frame.addChildren(pages)]);

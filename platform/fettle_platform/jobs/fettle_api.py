@@ -24,8 +24,10 @@ from fettle_platform.jobs.shapes import (
     RolloutGroupsShape,
     RolloutShape,
     SelectionShape,
+    UsageShape,
 )
 from fettle_platform.jobs.states import Status
+from fettle_platform.jobs.usage import project_usage
 from fettle_platform.jobs.wire import evaluation_to_wire, job_to_wire, selection_to_wire
 
 _PURPOSES = ("train", "eval", "final", "report", "preflight")
@@ -149,6 +151,13 @@ class RolloutGroupsView(APIView):
         if by not in _GROUPINGS:
             raise InvalidRequest(f"by is {by[:40]!r}; expected one of {', '.join(_GROUPINGS)}", param="by")
         return Response(rollout_groups(selectors.job_get(request.auth, job_id), rollout_query(request), by=by))
+
+
+class UsageView(APIView):
+    @extend_schema(operation_id="retrieveUsage", responses={200: UsageShape})
+    def get(self, request: Request) -> Response:
+        """What the project's jobs took: time, tokens and room in the store."""
+        return Response(project_usage(request.auth))
 
 
 def rollout_query(request: Request) -> RolloutQuery:

@@ -281,3 +281,32 @@ class ProgressShape(serializers.Serializer):
 
 class JobWithProgressShape(JobShape):
     progress = ProgressShape()
+
+
+class UsedShape(serializers.Serializer):
+    working_s = serializers.FloatField(help_text="time in training steps, each counted once")
+    trained_tokens = serializers.IntegerField()
+    judge_tokens = serializers.IntegerField(help_text="prompts and answers of the models that graded")
+    num_rollouts = serializers.IntegerField()
+    rollouts_bytes = serializers.IntegerField()
+    checkpoints_bytes = serializers.IntegerField()
+
+
+class JobUsageShape(UsedShape):
+    id = serializers.CharField()
+    name = serializers.CharField(allow_null=True)
+    status = serializers.ChoiceField([status.value for status in Status])
+    created_at = serializers.IntegerField()
+
+
+class FilesUsageShape(serializers.Serializer):
+    count = serializers.IntegerField()
+    size_bytes = serializers.IntegerField()
+
+
+class UsageShape(serializers.Serializer):
+    object = serializers.ChoiceField(["fettle.usage"])
+    jobs = JobUsageShape(many=True, help_text="the newest first, at most 200")
+    num_jobs = serializers.IntegerField()
+    total = UsedShape(help_text="of all jobs")
+    files = FilesUsageShape()

@@ -17,6 +17,7 @@ urlpatterns = [
     path("fettle/fine_tuning/jobs/<str:job_id>/selection", fettle_api.SelectionView.as_view()),
     path("fettle/fine_tuning/jobs/<str:job_id>/evaluations", fettle_api.EvaluationsView.as_view()),
     path("fettle/fine_tuning/jobs/<str:job_id>/rollouts", fettle_api.RolloutsView.as_view()),
+    path("fettle/usage", fettle_api.UsageView.as_view()),
     path("fettle/stream", stream_api.stream),
     path("fettle/preflight", preflight_api.PreflightsView.as_view()),
     path("fettle/preflight/<str:preflight_id>", preflight_api.PreflightView.as_view()),

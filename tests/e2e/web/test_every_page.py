@@ -18,6 +18,7 @@ ROUTES = [
     "/models",
     "/models/fettle-tiny",
     "/playground",
+    "/usage",
     "/settings",
     "/settings?tab=webhooks",
     "/settings?tab=members",

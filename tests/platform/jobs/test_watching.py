@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fettle_platform.jobs.curves import thinned
-from fettle_platform.jobs.models import JobStep
+from fettle_platform.jobs.models import Checkpoint, JobStep, RolloutFile
 
 JOBS = "/v1/fettle/fine_tuning/jobs"
 
@@ -110,6 +110,29 @@ def test_jobs_are_found_by_name_status_and_model(api, succeeded, create, query, 
 def test_a_foreign_project_lists_none_of_them(foreign_api, create):
     create()
     assert foreign_api.get(JOBS).json()["data"] == []
+    assert foreign_api.get("/v1/fettle/usage").json()["num_jobs"] == 0
+
+
+def test_usage_sums_up_what_jobs_took_and_keep(api, succeeded, create):
+    done = succeeded(suffix="first").job
+    create(suffix="second")
+    used = api.get("/v1/fettle/usage").json()
+    waiting, first = used["jobs"]
+    assert (waiting["name"], waiting["working_s"], waiting["checkpoints_bytes"]) == ("second", 0, 0)
+    steps = JobStep.objects.filter(job=done, metrics__isnull=False)
+    assert first["working_s"] == pytest.approx(sum(step.metrics["timing"]["total_s"] for step in steps))
+    files = RolloutFile.objects.filter(job=done)
+    assert first["num_rollouts"] == sum(file.num_rollouts for file in files) > 0
+    assert first["rollouts_bytes"] == sum(file.size_bytes for file in files)
+    stored = sum(
+        entry["size_bytes"]
+        for checkpoint in Checkpoint.objects.filter(job=done)
+        for path, entry in checkpoint.manifest["files"].items()
+        if path.startswith("adapter/") or (checkpoint.has_state and path.startswith("state."))
+    )
+    assert first["checkpoints_bytes"] == stored > 0
+    assert used["total"] == {name: first[name] for name in used["total"]}
+    assert (used["num_jobs"], used["files"]["count"]) == (2, len(api.get("/v1/files").json()["data"]))
 
 
 def test_events_are_found_by_level_kind_and_text(api, worker, said):

@@ -63,6 +63,9 @@ export function JobsPage() {
       lead={jobs.data ? inWords(rows) : undefined}
       actions={
         <>
+          <Button variant="default" renderRoot={(props) => <Link to="/usage" {...props} />}>
+            Usage
+          </Button>
           <Button variant="default" disabled={chosen.length < 2} onClick={compare}>
             Compare {chosen.length > 1 ? chosen.length : ""}
           </Button>
