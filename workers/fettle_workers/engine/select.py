@@ -230,8 +230,10 @@ def corrected_gain(
     choice_B = _chosen_on(weights_BI, fit)
     looks_BC = _weighted_means(weights_BI, gains_IC)
     is_C = _weighted_means(np.ones((1, num_items)), gains_IC)[0]
-    luck = float((looks_BC[np.arange(NUM_RESAMPLES), choice_B] - is_C[choice_B]).mean()) / LUCK_SHOWN
-    return Gain(naive.mean - luck, naive.low - luck, naive.high - luck, naive.lower_bound - luck, naive.num_items)
+    shown = float((looks_BC[np.arange(NUM_RESAMPLES), choice_B] - is_C[choice_B]).mean())
+    luck = shown / LUCK_SHOWN
+    # The upper end is cautious the other way: where one candidate stands out, no more was luck than is shown.
+    return Gain(naive.mean - luck, naive.low - luck, naive.high - shown, naive.lower_bound - luck, naive.num_items)
 
 
 def _as_sure(others: Sequence[Scored], finalists: Sequence[Scored]) -> list[Scored]:
