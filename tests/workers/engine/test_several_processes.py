@@ -124,9 +124,10 @@ class Letters:
         return lambda: [Grade(share, GradeErrors()) for share in shares]
 
 
-def tune_and_look(model: Path, work: Path, processes: Processes):
+def tune_and_look(model: Path, work: Path, processes: Processes, parallelism="auto"):
     """A supervised job of two steps, and a preflight: what they find, without clock times."""
-    policy = load_policy(model, base_model_id="random", lora_rank=4, seed=1)
+    options = {"processes": processes, "parallelism": parallelism}
+    policy = load_policy(model, base_model_id="random", lora_rank=4, seed=1, **options)
     common = {"policy": policy, "checkpoints": LocalCheckpoints(work), "events": Quiet(), "control": Quiet()}
     common |= {"resume_from": None, "processes": processes}
     spec = TrainSpec.model_validate_json((work / "supervised.json").read_text())
@@ -140,7 +141,7 @@ def tune_and_look(model: Path, work: Path, processes: Processes):
     return [one.item_means for one in tuned.candidates], (report.rows, report.pass_at, report.num_answers)
 
 
-def spread(model: Path) -> dict[str, dict]:
+def spread(model: Path, folder: Path) -> dict[str, dict]:
     """The same with a whole base in each process and with one that is spread over both, which is never merged."""
     native.MERGED_WEIGHTS = 0
     found = {}
@@ -152,6 +153,8 @@ def spread(model: Path) -> dict[str, dict]:
         weights = policy.network.weights
         held = [tensor for layer in weights.layers for tensor in _tensors(layer).values()]
         found[parallelism]["bytes"] = sum(map(nbytes, held)), weights.shards and weights.shards.num_bytes
+        processes = Processes(distributed.group.WORLD)
+        found[parallelism]["jobs"] = tune_and_look(model, folder / parallelism, processes, parallelism)
     wanted = Turn.READ if processes.rank else Turn.FORWARD
     found["fsdp"]["drifted"] = raised(lambda: processes.begin(wanted))
     return found
@@ -177,6 +180,7 @@ def uneven(policy: Policy, processes: Processes) -> dict:
     trained = train_policy(policy, learner)
     return {
         "trained": trained,
+        "measured bytes per token": policy.network._token_bytes(300),  # of what passes keep; no weights are in it
         "fewer": processes.gather(lambda: draw(requests[processes.share([3, 1, 2])])),
         "nothing for one": processes.gather(lambda: draw(requests) if processes.rank else None),
         "only the first": processes.decide(lambda: draw(requests)),
@@ -195,7 +199,7 @@ def worker(rank: int, model: Path, folder: Path) -> None:
     )
     processes = Processes(distributed.group.WORLD)
     found = talk(processes), train(model, processes), tune_and_look(model, folder / "two", processes)
-    torch.save((*found, spread(model)), folder / f"{rank}.pt")
+    torch.save((*found, spread(model, folder)), folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
@@ -218,7 +222,7 @@ def write_jobs(work: Path, write_rows, simple_rows) -> None:
 
 
 def test_two_processes_end_where_one_does(model_folder, tmp_path, write_rows, simple_rows):
-    for folder in ("one", "two"):
+    for folder in ("one", "two", "ddp", "fsdp"):
         write_jobs(tmp_path / folder, write_rows, simple_rows)
     commands = [[sys.executable, __file__, str(rank), str(model_folder), str(tmp_path)] for rank in (0, 1)]
     processes = [subprocess.Popen(command) for command in commands]
