@@ -139,14 +139,20 @@ const pages = [
 const routeTree = root.addChildren([signIn, frame.addChildren(pages)]);
 
 export function createAppRouter(queryClient: QueryClient) {
-  return createRouter({
+  // A new page begins at its top; what only changes within a page never moves it under the reader's eye.
+  let isNewPage = true;
+  const router = createRouter({
     routeTree,
     context: { queryClient },
     defaultPreload: "intent",
     defaultErrorComponent: Broken,
     defaultPendingMs: 300,
-    scrollRestoration: true,
+    scrollRestoration: () => isNewPage,
   });
+  router.subscribe("onBeforeLoad", ({ pathChanged }) => {
+    isNewPage = pathChanged;
+  });
+  return router;
 }
 
 declare module "@tanstack/react-router" {

@@ -1,5 +1,6 @@
 import { Button, Stack, Text } from "@mantine/core";
 import { useRef } from "react";
+import { useKeys } from "./keys";
 import classes from "./ui.module.css";
 
 interface DropZoneProps {
@@ -12,6 +13,7 @@ interface DropZoneProps {
 /** Says that files may be dropped, which the frame takes everywhere, with a button for everybody who does not drag. */
 export function DropZone({ onFiles, accept, label, hint }: DropZoneProps) {
   const input = useRef<HTMLInputElement>(null);
+  useKeys({ n: () => input.current?.click() });
   return (
     <div className={classes.dropZone}>
       <Stack align="center" gap={6}>

@@ -34,9 +34,14 @@ export function Page({ title, lead, actions, children }: PageProps) {
   );
 }
 
-export function Section({ title, lead, actions, children }: PageProps) {
+interface SectionProps extends PageProps {
+  /** Where an address with this hash leads. */
+  id?: string;
+}
+
+export function Section({ id, title, lead, actions, children }: SectionProps) {
   return (
-    <Stack component="section" gap="sm" aria-label={title}>
+    <Stack component="section" id={id} gap="sm" aria-label={title} style={{ scrollMarginTop: 64 }}>
       <Group justify="space-between" align="baseline" gap="sm">
         <Stack gap={2}>
           <Title order={2} size="h4">

@@ -51,7 +51,7 @@ export function Failure({ error, onRetry }: { error: unknown; onRetry?: () => vo
   if (error instanceof ApiError && error.status === 403) return <Denied message={error.message} />;
   const requestId = error instanceof ApiError ? error.requestId : null;
   return (
-    <Alert color="red" title="This could not be loaded" role="alert">
+    <Alert color="red" title={onRetry ? "This could not be loaded" : "This did not work"} role="alert">
       <Text size="sm">{error instanceof Error ? error.message : String(error)}</Text>
       {requestId && (
         <Text size="xs" mt={4}>
@@ -96,7 +96,7 @@ export function Empty({ title, children, action }: { title: string; children?: R
     <Stack className={classes.empty} gap="xs" align="flex-start">
       <Text fw={600}>{title}</Text>
       {children && (
-        <Text size="sm" c="dimmed" maw={560}>
+        <Text size="sm" c="dimmed" maw={560} component="div">
           {children}
         </Text>
       )}

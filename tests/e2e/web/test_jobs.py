@@ -71,9 +71,14 @@ def test_a_job_is_made_in_the_page_watched_and_finished_early(open_page, client,
     page.get_by_label("Steps at most").fill("150")
     page.get_by_label("Steps between evaluations").fill("2")
     page.get_by_label("Suffix").fill("by")
+    scrolled = page.evaluate("scrollY")
+    assert scrolled > 0
+    page.wait_for_url("**suffix=by*")
 
     page.get_by_role("button", name="Copy as code").click()
     page.get_by_text("JSON", exact=True).last.click()
+    # What is typed goes into the address, and the page stays where it is.
+    assert page.evaluate("scrollY") == scrolled
     copied = json.loads(page.get_by_label("Code", exact=True).inner_text())
     page.keyboard.press("Escape")
     # Whoever creates it with the last key still warm, on a slow line, is not called back to the form.

@@ -1,6 +1,6 @@
 import { Button, Menu, Tabs } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { getRouteApi, useNavigate } from "@tanstack/react-router";
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { answer, api } from "@/api/client";
 import type { FileObject, FileValidation } from "@/api/schema";
 import { Confirm } from "@/ui/Confirm";
@@ -24,7 +24,14 @@ export function DatasetPage() {
     <Page
       title={file.data?.filename ?? "Dataset"}
       lead={report.data && verdict(report.data)}
-      actions={file.data && <Actions file={file.data} />}
+      actions={
+        file.data && (
+          <>
+            {file.data.status === "processed" && <Onwards fileId={file.data.id} />}
+            <Actions file={file.data} />
+          </>
+        )
+      }
     >
       <Loaded query={file}>
         {(described) => <Loaded query={report}>{(found) => <Contents file={described} report={found} />}</Loaded>}
@@ -69,6 +76,25 @@ function Contents({ file, report }: { file: FileObject; report: FileValidation }
           <Split file={file} numRows={report.num_rows} />
         </Tabs.Panel>
       </Tabs>
+    </>
+  );
+}
+
+/** What usable rows are for. */
+function Onwards({ fileId }: { fileId: string }) {
+  return (
+    <>
+      <Button
+        variant="default"
+        renderRoot={(props) => (
+          <Link to="/graders/$graderId" params={{ graderId: "new" }} search={{ file: fileId }} {...props} />
+        )}
+      >
+        Write a grader for it
+      </Button>
+      <Button renderRoot={(props) => <Link to="/jobs/new" search={{ training: fileId }} {...props} />}>
+        Train on it
+      </Button>
     </>
   );
 }

@@ -1,4 +1,4 @@
-import { Anchor, Badge, Table } from "@mantine/core";
+import { Anchor, Badge, Code, Table } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { bytes, dateTime, plural } from "@/ui/format";
@@ -7,6 +7,8 @@ import { Page } from "@/ui/Page";
 import { Empty, Loaded } from "@/ui/states";
 import { filesQuery } from "./queries";
 import { UploadBox } from "./UploadBox";
+
+const ROW = '{"messages": [{"role": "user", "content": "What is 2 + 2?"}], "answer": "4"}';
 
 export function DatasetsPage() {
   const files = useQuery(filesQuery);
@@ -19,7 +21,10 @@ export function DatasetsPage() {
         isEmpty={(page) => page.data.length === 0}
         empty={
           <Empty title="No dataset yet." action={<LoadExample />}>
-            A few dozen rows are enough to begin.
+            A few dozen rows are enough to begin. One of them, with the right answer for a grader to compare with:
+            <Code block mt={6} style={{ whiteSpace: "pre-wrap" }}>
+              {ROW}
+            </Code>
           </Empty>
         }
       >

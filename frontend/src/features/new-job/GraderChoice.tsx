@@ -1,11 +1,16 @@
 import { Button, Input, Select, Stack, Text } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { queryOptions, useQuery } from "@tanstack/react-query";
 import { answer, api } from "@/api/client";
 import { columnsQuery } from "@/api/datasets";
 import { useCheck } from "@/ui/grader/check";
 import { DefinitionEditor } from "@/ui/grader/DefinitionEditor";
 import { type Definition, KINDS } from "@/ui/grader/kinds";
 import { ColumnsContext } from "@/ui/grader/names";
+
+export const gradersQuery = queryOptions({
+  queryKey: ["graders"],
+  queryFn: () => answer(api.GET("/v1/fettle/graders", { params: { query: { limit: 100 } } })),
+});
 
 interface GraderChoiceProps {
   stored: string;
@@ -18,10 +23,7 @@ interface GraderChoiceProps {
 
 /** A stored grader's version, or a definition written here, which the server checks while it is written. */
 export function GraderChoice({ stored, text, training, onChange, error }: GraderChoiceProps) {
-  const graders = useQuery({
-    queryKey: ["graders"],
-    queryFn: () => answer(api.GET("/v1/fettle/graders", { params: { query: { limit: 100 } } })),
-  });
+  const graders = useQuery(gradersQuery);
   const options = (graders.data?.data ?? []).map((grader) => ({
     value: grader.newest.id,
     label: `${grader.name}, version ${grader.newest.number}`,

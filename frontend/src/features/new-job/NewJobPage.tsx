@@ -23,7 +23,7 @@ import { bytes } from "@/ui/format";
 import { useLater } from "@/ui/later";
 import { Page, Section } from "@/ui/Page";
 import { CopyAs } from "./CopyAs";
-import { GraderChoice } from "./GraderChoice";
+import { GraderChoice, gradersQuery } from "./GraderChoice";
 import { formOf, rememberedBody, searchOf } from "./memory";
 import classes from "./new-job.module.css";
 import { Parameters } from "./Parameters";
@@ -60,7 +60,12 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
   const usable = fits && preflight.data?.status === "succeeded";
   const body = requestOf(form, usable ? search.preflight : undefined);
   const write = useLater(
-    (typed: Form) => navigate({ search: (old) => ({ ...searchOf(typed), preflight: old.preflight }), replace: true }),
+    (typed: Form) =>
+      navigate({
+        search: (old) => ({ ...searchOf(typed), preflight: old.preflight }),
+        hash: true,
+        replace: true,
+      }),
     300,
   );
   // biome-ignore lint/correctness/useExhaustiveDependencies: what was typed goes into the address, not the way back
@@ -94,9 +99,11 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
         <Stack gap="xl" miw={0}>
           {fromFailed && <Alert color="orange">The job to begin from could not be read; the form is empty.</Alert>}
           <Section title="Model">
-            <Group align="flex-end">
+            <Group align="flex-start">
               <Select
                 label="What training begins from"
+                description={models.data?.find((model) => model.id === form.model)?.facts.description}
+                inputWrapperOrder={["label", "input", "description", "error"]}
                 data={[...new Set(models.data?.map((model) => model.id))]}
                 value={form.model || null}
                 onChange={(model) => change({ model: model ?? "" })}
@@ -108,6 +115,7 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
                 aria-label="Method"
                 value={form.method}
                 onChange={(method) => change({ method: method as Form["method"] })}
+                mt={{ base: 0, sm: 24 }}
                 data={[
                   { value: "reinforcement", label: "Reinforcement" },
                   { value: "supervised", label: "Supervised" },
@@ -233,6 +241,11 @@ function JobForm({ initial, fromFailed }: { initial: Form; fromFailed: boolean }
           <Stack gap="sm">
             <Text fw={600}>This job</Text>
             <Summary form={form} files={files.data?.data ?? []} plan={plan ? inShort(plan.plan) : ""} />
+            {form.method === "reinforcement" && !search.preflight && (
+              <Anchor size="sm" href="#preflight">
+                Look before you train: run a preflight
+              </Anchor>
+            )}
             {usable && preflight.data?.verdict && (
               <Text size="sm">
                 Preflight: <b>{preflight.data.verdict === "dont" ? "don't" : preflight.data.verdict}</b>. Its answers
@@ -283,6 +296,8 @@ interface SummaryProps {
 }
 
 function Summary({ form, files, plan }: SummaryProps) {
+  const graders = useQuery(gradersQuery);
+  const stored = graders.data?.data.find((grader) => grader.newest.id === form.grader);
   const name = (id: string) => files.find((file) => file.id === id)?.filename ?? id;
   const changed = Object.keys(form.set).length;
   const lines: [string, string][] = [
@@ -290,7 +305,7 @@ function Summary({ form, files, plan }: SummaryProps) {
     ["Training", form.training ? name(form.training) : "–"],
     ["Held out", form.validation ? name(form.validation) : `${Math.round(form.split * 100)} % of the training rows`],
     ...(form.method === "reinforcement"
-      ? [["Grader", form.grader || (form.graderText.trim() ? "written here" : "–")] as [string, string]]
+      ? [["Grader", stored?.name || form.grader || (form.graderText.trim() ? "written here" : "–")] as [string, string]]
       : []),
     ["Parameters", changed ? `${changed} set, the rest auto` : "all auto"],
     ...(plan ? [["Plan", plan] as [string, string]] : []),

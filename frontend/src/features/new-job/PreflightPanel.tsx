@@ -61,6 +61,7 @@ export function PreflightPanel({ id, fits, complete, body, onStarted, onIncomple
   const running = preflight !== undefined && !ENDS.includes(preflight.status);
   return (
     <Section
+      id="preflight"
       title="Preflight"
       lead="Some of your rows are answered by the model as it is, and graded: it says whether a job can learn, before any training. A few minutes; it may be left out."
       actions={
@@ -192,7 +193,9 @@ function ReportView({ report }: { report: Report }) {
           name="Grader"
           value={`${percent(report.grader.failed_share)} failed`}
           note={
-            report.grader.latency_p95_s === null ? undefined : `95 % within ${number(report.grader.latency_p95_s)} s`
+            report.grader.latency_p95_s === null
+              ? undefined
+              : `95 % within ${number(report.grader.latency_p95_s * 1000, 2)} ms`
           }
         />
       </dl>

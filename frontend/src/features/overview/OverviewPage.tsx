@@ -4,19 +4,20 @@ import { Link } from "@tanstack/react-router";
 import { answer, api } from "@/api/client";
 import { modelsQuery } from "@/api/models";
 import { usePolling } from "@/api/polling";
-import type { JobShape } from "@/api/schema";
+import type { JobShape, JobWithProgressShape } from "@/api/schema";
 import { ago } from "@/ui/format";
 import { LoadExample } from "@/ui/LoadExample";
 import { Page, Section } from "@/ui/Page";
+import { Sparkline } from "@/ui/Sparkline";
 import { Empty, Loaded } from "@/ui/states";
 import classes from "./overview.module.css";
-import { checklist, lead, needsYou, outcome, running, type Step } from "./state";
+import { checklist, lead, needsYou, outcome, progressOf, running, type Step } from "./state";
 
 export function OverviewPage() {
   const poll = usePolling();
   const jobs = useQuery({
-    queryKey: ["jobs"],
-    queryFn: () => answer(api.GET("/v1/fine_tuning/jobs", { params: { query: { limit: 50 } } })),
+    queryKey: ["jobs", "newest"],
+    queryFn: () => answer(api.GET("/v1/fettle/fine_tuning/jobs", { params: { query: { limit: 50 } } })),
     refetchInterval: ({ state }) => poll(running(state.data?.data ?? []).length === 0),
     refetchIntervalInBackground: true,
   });
@@ -25,6 +26,7 @@ export function OverviewPage() {
     queryFn: () => answer(api.GET("/v1/files", { params: { query: { purpose: "fine-tune", limit: 1000 } } })),
   });
   const graders = useQuery({ queryKey: ["graders"], queryFn: () => answer(api.GET("/v1/fettle/graders")) });
+  const models = useQuery(modelsQuery);
   const preflights = useQuery({
     queryKey: ["preflights"],
     queryFn: () => answer(api.GET("/v1/fettle/preflight", { params: { query: { limit: 20 } } })),
@@ -35,7 +37,8 @@ export function OverviewPage() {
         {({ data }) => {
           const steps = checklist({
             files: files.data?.data ?? [],
-            numGraders: graders.data?.data.length ?? 0,
+            graders: graders.data?.data ?? [],
+            baseModels: (models.data ?? []).filter((one) => one.facts.kind === "base").map((one) => one.id),
             preflights: preflights.data?.data ?? [],
             jobs: data,
           });
@@ -80,7 +83,7 @@ function Checklist({ steps, begin }: { steps: Step[]; begin: boolean }) {
               </Text>
             </Stack>
             <Button
-              renderRoot={(props) => <Link to={step.to} {...props} />}
+              renderRoot={(props) => <Link to={step.to} search={step.search as never} hash={step.hash} {...props} />}
               variant={step === next ? "filled" : "default"}
               size="xs"
               aria-label={`${step.verb}: ${step.title}`}
@@ -122,7 +125,7 @@ function NeedsYou({ jobs }: { jobs: JobShape[] }) {
   );
 }
 
-function Running({ jobs }: { jobs: JobShape[] }) {
+function Running({ jobs }: { jobs: JobWithProgressShape[] }) {
   if (jobs.length === 0) return null;
   return (
     <Section title="Running">
@@ -133,9 +136,12 @@ function Running({ jobs }: { jobs: JobShape[] }) {
               <Text fw={600}>{nameOf(job)}</Text>
               <Badge>{job.status}</Badge>
             </Group>
-            <Text size="sm" c="dimmed">
-              {job.fettle.phase}
-            </Text>
+            <Group justify="space-between" wrap="nowrap">
+              <Text size="sm" c="dimmed">
+                {job.fettle.phase} {progressOf(job, Date.now() / 1000)}
+              </Text>
+              {job.progress.held_out.length > 1 && <Sparkline points={job.progress.held_out} label="Held-out score" />}
+            </Group>
             {job.fettle.total_steps !== null && (
               <progress
                 className={classes.progress}

@@ -51,21 +51,40 @@ test("a failure needs somebody for three days, a pause until it is resumed", () 
   expect(needsYou([failed], 14 * DAY)).toEqual([]);
 });
 
+const NOTHING = { files: [], graders: [], baseModels: [], preflights: [], jobs: [] };
+const GRADER = { newest: { id: "gradr-1" } };
+
+test("a step of the checklist chooses what there is one of, and leaves to choose among several", () => {
+  const file = { id: "file-1", status: "processed" } as const;
+  const asked = (facts: Partial<Parameters<typeof checklist>[0]>) =>
+    checklist({ ...NOTHING, baseModels: ["tiny"], ...facts }).map((step) => step.search);
+  expect(asked({ files: [file], graders: [] })[1]).toEqual({ file: "file-1" });
+  const broken = { id: "file-2", status: "error" } as const;
+  const one = { model: "tiny", training: "file-1", grader: "gradr-1" };
+  expect(asked({ files: [broken, file], graders: [GRADER] }).slice(1)).toEqual([undefined, one, one]);
+  const several = asked({
+    files: [file, { ...file, id: "file-3" }],
+    graders: [GRADER, GRADER],
+    baseModels: ["a", "b"],
+  });
+  expect(Object.values(several[2]!).filter(Boolean)).toEqual([]);
+});
+
 test("the checklist is ticked by what is there", () => {
   const bad = { status: "error" } as FileObject;
   const good = { status: "processed" } as FileObject;
   const done = (facts: Partial<Parameters<typeof checklist>[0]>) =>
-    checklist({ files: [], numGraders: 0, preflights: [], jobs: [], ...facts }).map((step) => step.done);
-  expect(done({ files: [bad], numGraders: 0, jobs: [] })).toEqual([false, false, false, false]);
-  expect(done({ files: [good], numGraders: 1, jobs: [] })).toEqual([true, true, false, false]);
-  expect(done({ files: [good], numGraders: 1, preflights: [{ status: "succeeded" }] })).toEqual([
+    checklist({ ...NOTHING, ...facts }).map((step) => step.done);
+  expect(done({ files: [bad], graders: [], jobs: [] })).toEqual([false, false, false, false]);
+  expect(done({ files: [good], graders: [GRADER], jobs: [] })).toEqual([true, true, false, false]);
+  expect(done({ files: [good], graders: [GRADER], preflights: [{ status: "succeeded" }] })).toEqual([
     true,
     true,
     true,
     false,
   ]);
-  expect(done({ files: [good], numGraders: 1, preflights: [{ status: "running" }] })[2]).toBe(false);
-  expect(done({ files: [good], numGraders: 1, jobs: [job({ status: "succeeded" })] })).toEqual([
+  expect(done({ files: [good], graders: [GRADER], preflights: [{ status: "running" }] })[2]).toBe(false);
+  expect(done({ files: [good], graders: [GRADER], jobs: [job({ status: "succeeded" })] })).toEqual([
     true,
     true,
     true,

@@ -1,10 +1,10 @@
 /** What the overview concludes from the state of the project. */
-import type { FileObject, JobShape } from "@/api/schema";
-import { plural, signed } from "@/ui/format";
+import type { FileObject, JobShape, JobWithProgressShape } from "@/api/schema";
+import { duration, number, plural, signed } from "@/ui/format";
 
 const LIVE: readonly JobShape["status"][] = ["validating_files", "queued", "running", "pausing"];
 
-export function running(jobs: readonly JobShape[]): JobShape[] {
+export function running<Job extends JobShape>(jobs: readonly Job[]): Job[] {
   return jobs.filter((job) => LIVE.includes(job.status));
 }
 
@@ -30,6 +30,16 @@ export function outcome(job: JobShape): string {
   return `gained ${signed(gain ?? 0)} (${signed(low ?? 0)} to ${signed(high ?? 0)})`;
 }
 
+/** What a living job has reached, and how long it takes yet. */
+export function progressOf(job: JobWithProgressShape, now: number): string {
+  const { best } = job.progress;
+  const parts = best ? [`Best so far ${number(best.mean)}, at step ${best.step}.`] : [];
+  if (job.status === "running" && job.estimated_finish) {
+    parts.push(`About ${duration(job.estimated_finish - now)} left.`);
+  }
+  return parts.join(" ");
+}
+
 export interface Need {
   job: JobShape;
   why: string;
@@ -53,47 +63,62 @@ export interface Step {
   title: string;
   hint: string;
   verb: string;
-  to: "/datasets" | "/graders" | "/jobs/new";
+  /** Where it is done, with what is there to choose already chosen. */
+  to: string;
+  search?: Record<string, string | undefined>;
+  hash?: string;
   done: boolean;
 }
 
 interface Facts {
-  files: readonly FileObject[];
-  numGraders: number;
+  files: readonly Pick<FileObject, "id" | "status">[];
+  graders: readonly { newest: { id: string } }[];
+  baseModels: readonly string[];
   preflights: readonly { status: string }[];
   jobs: readonly JobShape[];
 }
 
 /** The way to a first model; what is done is read from the project, not remembered. */
-export function checklist({ files, numGraders, preflights, jobs }: Facts): Step[] {
+export function checklist({ files, graders, baseModels, preflights, jobs }: Facts): Step[] {
+  const usable = files.filter((file) => file.status === "processed");
+  const training = onlyOne(usable)?.id;
+  const job = { model: onlyOne(baseModels), training, grader: onlyOne(graders)?.newest.id };
   return [
     {
       title: "Upload a dataset",
       hint: "A few dozen questions as JSONL are enough to begin.",
       verb: "Upload",
       to: "/datasets",
-      done: files.some((file) => file.status === "processed"),
+      done: usable.length > 0,
     },
     {
       title: "Write a grader",
       hint: "The rule that says how good an answer is. It is the goal of the training.",
       verb: "Write",
-      to: "/graders",
-      done: numGraders > 0 || jobs.length > 0,
+      to: graders.length ? "/graders" : "/graders/new",
+      search: graders.length ? undefined : { file: training },
+      done: graders.length > 0 || jobs.length > 0,
     },
     {
       title: "Look before you train",
       hint: "A preflight asks the model first and says whether there is anything to learn.",
       verb: "Check",
       to: "/jobs/new",
-      done: preflights.some((one) => one.status === "succeeded") || jobs.some((job) => job.status === "succeeded"),
+      search: job,
+      hash: "preflight",
+      done: preflights.some((one) => one.status === "succeeded") || jobs.some((one) => one.status === "succeeded"),
     },
     {
       title: "Train",
       hint: "Watch it learn; the best checkpoint is chosen by rows it never saw.",
       verb: "Train",
       to: "/jobs/new",
-      done: jobs.some((job) => job.status === "succeeded"),
+      search: job,
+      done: jobs.some((one) => one.status === "succeeded"),
     },
   ];
+}
+
+function onlyOne<T>(choices: readonly T[]): T | undefined {
+  return choices.length === 1 ? choices[0] : undefined;
 }
