@@ -106,6 +106,7 @@ def test_a_job_is_made_in_the_page_watched_and_finished_early(open_page, client,
     chart.wait_for(timeout=TRAINING_S)
     seen = chart.get_attribute("aria-label").split("held out, 95 %: ")[1].split()[0]
     expect(chart).not_to_have_accessible_name(re.compile(f"held out, 95 %: {seen} points"), timeout=TRAINING_S)
+    expect(page.get_by_label("To step")).not_to_have_value("0")  # it was opened before the first step
     page.get_by_role("button", name="Finish early and keep the best").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("All checkpoints and rollouts stay.")

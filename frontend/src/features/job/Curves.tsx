@@ -149,14 +149,14 @@ function letter(index: number): string {
 /** The shown steps by number: what drawing with the pointer does, for the keyboard, and the way back. */
 function StretchInputs({ from, to, last }: { from?: number; to?: number; last: number }) {
   const navigate = useNavigate({ from: "/jobs/$jobId" });
-  const [ends, setEnds] = useState({ from: from ?? 0, to: to ?? last });
+  const [typed, setTyped] = useState<{ from?: number; to?: number }>({ from, to });
+  const ends = { from: typed.from ?? 0, to: typed.to ?? last }; // while nothing was typed it ends where the job is
   const show = useLater((next: typeof ends) => {
     if (next.from < next.to) navigate({ search: (old) => ({ ...old, ...next }), replace: true });
   }, 600);
   const change = (changed: Partial<typeof ends>) => {
-    const next = { ...ends, ...changed };
-    setEnds(next);
-    show(next);
+    setTyped({ ...typed, ...changed });
+    show({ ...ends, ...changed });
   };
   return (
     <Group gap="xs" align="flex-end">

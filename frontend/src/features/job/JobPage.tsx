@@ -175,7 +175,7 @@ function Numbers({ job, metrics }: { job: JobShape; metrics: MetricsShape | unde
     ["Step", total ? `${step} of ${total}` : "–", null],
     isOver(job.status)
       ? ["Time in steps", elapsed ? duration(elapsed) : "–", null]
-      : ["Time left", left ? `${duration(left[0])} to ${duration(left[1])}` : "–", left ? "from the last steps" : null],
+      : ["Time left", left ? between(left) : "–", left ? "from the last steps" : null],
     [
       "Held out, at the start",
       start ? number(start.mean) : "–",
@@ -200,6 +200,11 @@ function Numbers({ job, metrics }: { job: JobShape; metrics: MetricsShape | unde
       ))}
     </dl>
   );
+}
+
+function between([least, most]: readonly [number, number]): string {
+  const [low, high] = [duration(least), duration(most)];
+  return low === high ? `about ${low}` : `${low} to ${high}`;
 }
 
 function lastOf(metrics: MetricsShape | undefined, name: string): string {

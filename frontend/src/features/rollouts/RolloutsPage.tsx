@@ -168,11 +168,15 @@ export function RolloutsPage() {
               )}
             </Stack>
             <Stack gap="md" component="section" aria-label="Answers" miw={0}>
-              <StepBar
-                steps={atSteps}
-                chosen={step}
-                onChoose={(next) => change({ step: next === step ? undefined : next })}
-              />
+              <Loaded query={steps} lines={3}>
+                {({ groups: found }) => (
+                  <StepBar
+                    steps={found}
+                    chosen={step}
+                    onChoose={(next) => change({ step: next === step ? undefined : next })}
+                  />
+                )}
+              </Loaded>
               {row !== undefined && job.data && (
                 <Prompt job={job.data} row={row} group={shownPrompts.find((one) => one.row === row)} />
               )}
