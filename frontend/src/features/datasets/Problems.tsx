@@ -30,7 +30,7 @@ export function Problems({ fileId, report }: { fileId: string; report: FileValid
           <Accordion.Item key={keyOf(cause)} value={keyOf(cause)}>
             <Accordion.Control>
               <Group gap="sm" wrap="nowrap" align="flex-start">
-                <Badge color={cause.severity === "error" ? "red" : "orange"} variant="light" miw={88} mt={2}>
+                <Badge color={cause.severity === "error" ? "red" : "orange"} variant="light" miw="max-content" mt={2}>
                   {cause.severity} {count(cause.count)}×
                 </Badge>
                 <Text size="sm">
