@@ -7,10 +7,10 @@ import { answer, api } from "@/api/client";
 import { sessionQuery } from "@/api/queries";
 import { useStream } from "@/api/stream";
 import { useKeys } from "@/ui/keys";
+import { Connection } from "./Connection";
 import { DropAnywhere } from "./DropAnywhere";
 import classes from "./frame.module.css";
 import { PAGES } from "./navigation";
-import { Offline } from "./Offline";
 import { ProjectSwitch } from "./ProjectSwitch";
 
 const Palette = lazy(() => import("./Palette"));
@@ -83,10 +83,10 @@ export function Frame() {
         })}
       </AppShell.Navbar>
       <AppShell.Main id="main" tabIndex={-1} className={classes.main}>
-        <Offline />
         <div className={classes.page}>
           <Outlet />
         </div>
+        <Connection />
       </AppShell.Main>
       <DropAnywhere />
       <Suspense>

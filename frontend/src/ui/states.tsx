@@ -1,9 +1,8 @@
 /** The standard states of every list and panel. Use `Loaded`, which chooses among them. */
-import { Alert, Anchor, Button, Group, Skeleton, Stack, Text } from "@mantine/core";
+import { Alert, Button, Skeleton, Stack, Text } from "@mantine/core";
 import type { UseQueryResult } from "@tanstack/react-query";
 import { type ReactNode, useEffect, useState } from "react";
 import { ApiError } from "../api/errors";
-import { ago } from "./format";
 import classes from "./ui.module.css";
 
 interface LoadedProps<T> {
@@ -16,18 +15,13 @@ interface LoadedProps<T> {
   children: (data: T) => ReactNode;
 }
 
-/** Renders a query: skeleton, failure, nothing-here, or its data; old data stays, marked, when a refresh fails. */
+/** Renders a query: skeleton, failure, nothing-here, or its data; data stays when a refresh fails, which `Connection` says. */
 export function Loaded<T>({ query, lines = 5, isEmpty, empty, children }: LoadedProps<T>) {
   if (query.data === undefined) {
     if (query.isError) return <Failure error={query.error} onRetry={() => query.refetch()} />;
     return <Waiting lines={lines} />;
   }
-  return (
-    <>
-      {query.isError && <Stale since={query.dataUpdatedAt} onRetry={() => query.refetch()} />}
-      {isEmpty?.(query.data) ? empty : children(query.data)}
-    </>
-  );
+  return <>{isEmpty?.(query.data) ? empty : children(query.data)}</>;
 }
 
 /** Nothing for 300 ms, so that what is fast does not flicker; then grey lines of the final size. */
@@ -71,21 +65,6 @@ export function Denied({ message }: { message: string }) {
   return (
     <Alert color="orange" title="You may not see this" role="alert">
       <Text size="sm">{message}</Text>
-    </Alert>
-  );
-}
-
-export function Stale({ since, onRetry }: { since: number; onRetry?: () => void }) {
-  return (
-    <Alert color="orange" py="xs" mb="sm" role="status">
-      <Group gap="sm">
-        <Text size="sm">Not refreshed: last update {ago(since / 1000, Date.now() / 1000)}</Text>
-        {onRetry && (
-          <Anchor component="button" type="button" size="sm" onClick={onRetry}>
-            Try again
-          </Anchor>
-        )}
-      </Group>
     </Alert>
   );
 }
