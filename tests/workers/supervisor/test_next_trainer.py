@@ -65,6 +65,7 @@ def waiting_children():
 
 
 def waiting_child():
+    wait_until(waiting_children)  # one that was started just now may not have its command line yet
     (child,) = waiting_children()
     return child
 
