@@ -77,4 +77,4 @@ def test_a_job_with_a_preflights_answers_ends_with_the_same_bytes(client):
     assert [step for step, _ in digests["with"]] == [2, 0]
     assert jobs["with"]["fettle"]["selection"] == jobs["without"]["fettle"]["selection"]
     said = [event.message for event in client.fine_tuning.jobs.list_events(jobs["with"]["id"], limit=100)]
-    assert any("takes over 100 graded answers" in message for message in said), said
+    assert any("takes over 200 graded answers" in message for message in said), said
