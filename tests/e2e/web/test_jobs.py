@@ -260,6 +260,9 @@ def test_a_phone_never_scrolls_sideways_where_there_are_jobs(open_page, finished
     for path in (f"/jobs/{first}", f"/jobs/{first}?tab=checkpoints", f"/jobs/{first}/rollouts", "/jobs"):
         page = open_page(path, width=390)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+    page = open_page("/playground", width=390)
+    expect(page.get_by_role("button", name="Take a held-out row of its job")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_an_edited_grader_is_tried_on_the_answers_that_a_job_has_stored(open_page, finished):

@@ -108,9 +108,14 @@ function Panes({ known }: { known: string[] }) {
           }}
         />
         {heldOut && !prompt && !search.file && (
-          <Button variant="default" style={{ alignSelf: "flex-start" }} onClick={() => pick(heldOut, 1)}>
-            Take a held-out row of its job: the answers are graded too
-          </Button>
+          <Group gap="sm">
+            <Button variant="default" onClick={() => pick(heldOut, 1)}>
+              Take a held-out row of its job
+            </Button>
+            <Text size="sm" c="dimmed">
+              Its answers are graded, too.
+            </Text>
+          </Group>
         )}
         <Group align="flex-end" gap="sm">
           <NumberInput
